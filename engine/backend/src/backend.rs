@@ -1,0 +1,142 @@
+//! The trait that a device implements.
+
+use crate::{
+    Activation, BackendError, CacheShape, Heads, Rope, StepLayout, Tensor,
+};
+
+/// Computes a step's operations, in the order they are called.
+///
+/// Loading allocates and may fail. Step-time operations neither allocate nor fail nor wait: a device
+/// error is kept and reported by [`Event::wait`], and a wrong shape is a bug and asserts. Every
+/// operation sets the row count of its output from that of its input.
+///
+/// An output row depends only on its own input row (and, in attention, on its own sequence's cache):
+/// the order of every reduction is fixed, so a sequence's tokens are the same alone and in any batch,
+/// however its prompt was cut into chunks.
+pub trait Backend: Sized + 'static {
+    /// Activations, `[rows, width]`; `rows` changes from step to step, up to its capacity.
+    type Buffer;
+    /// A vector of f32: norm weights, biases.
+    type Vector;
+    /// A linear weight in the backend's own layout.
+    type Matrix;
+    /// Keys and values of one layer.
+    type Cache;
+    /// A [`StepLayout`] as the device holds it.
+    type Step;
+    /// The end of a step.
+    type Event: Event;
+
+    // Loading.
+
+    /// Activations for at most `rows` rows.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn buffer(&mut self, rows: usize, width: usize) -> Result<Self::Buffer, BackendError>;
+
+    /// A vector of f32.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn vector(&mut self, values: &[f32]) -> Result<Self::Vector, BackendError>;
+
+    /// A weight whose outputs are those of `parts`, one part after the other; all have the same
+    /// `cols`, each its own type. Quantised weights stay quantised.
+    ///
+    /// # Errors
+    /// An unsupported type; out of memory.
+    fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Self::Matrix, BackendError>;
+
+    /// The empty cache of one layer.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn cache(&mut self, shape: CacheShape) -> Result<Self::Cache, BackendError>;
+
+    /// Room for the layout of any step within these sizes.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn step(
+        &mut self,
+        rows_max: usize,
+        tokens_max: usize,
+        blocks_max: usize,
+    ) -> Result<Self::Step, BackendError>;
+
+    // A step.
+
+    /// Brings a layout to the device.
+    fn stage(&mut self, layout: &StepLayout, step: &mut Self::Step);
+
+    /// `out[t] = table[tokens[t]]`, inherited tokens resolved. `out` has `T` rows afterwards.
+    fn embed(&mut self, table: &Self::Matrix, step: &Self::Step, out: &mut Self::Buffer);
+
+    /// `out = x / sqrt(mean(x^2) + eps) * weight`, row by row.
+    fn rms_norm(&mut self, x: &Self::Buffer, weight: &Self::Vector, eps: f32, out: &mut Self::Buffer);
+
+    /// `residual += x`, then `out = rms_norm(residual)`.
+    fn add_rms_norm(
+        &mut self,
+        x: &Self::Buffer,
+        residual: &mut Self::Buffer,
+        weight: &Self::Vector,
+        eps: f32,
+        out: &mut Self::Buffer,
+    );
+
+    /// `out = x weight^T + bias`, row by row.
+    fn linear(
+        &mut self,
+        x: &Self::Buffer,
+        weight: &Self::Matrix,
+        bias: Option<&Self::Vector>,
+        out: &mut Self::Buffer,
+    );
+
+    /// Turns the queries and keys of fused projections by their positions, and writes keys and values
+    /// to their slots in the cache.
+    fn rope_and_store(
+        &mut self,
+        qkv: &mut Self::Buffer,
+        step: &Self::Step,
+        heads: Heads,
+        rope: &Rope,
+        cache: &mut Self::Cache,
+    );
+
+    /// `out = softmax(q k^T * scale) v` over each position's own sequence up to and including itself.
+    fn attend(
+        &mut self,
+        qkv: &Self::Buffer,
+        step: &Self::Step,
+        heads: Heads,
+        scale: f32,
+        cache: &Self::Cache,
+        out: &mut Self::Buffer,
+    );
+
+    /// `out[i] = activation(gate_up[i]) * gate_up[width + i]`, where `gate_up` is `2 * width` wide.
+    fn gated(&mut self, gate_up: &Self::Buffer, activation: Activation, out: &mut Self::Buffer);
+
+    /// `out[s] = x[samples[s].token]`: keeps the positions that draw. `out` has as many rows as the
+    /// step has samples.
+    fn gather(&mut self, x: &Self::Buffer, step: &Self::Step, out: &mut Self::Buffer);
+
+    /// Draws a token from each row of logits, one row for each sample, and remembers it at its seat.
+    fn sample(&mut self, logits: &Self::Buffer, step: &Self::Step);
+
+    /// Marks the end of the step; its tokens can be waited for.
+    fn record(&mut self, step: &Self::Step) -> Self::Event;
+}
+
+/// The end of a step, waited for on any thread.
+pub trait Event: Send + 'static {
+    /// Blocks until the step has ended; the drawn tokens in sample order, `None` where the logits were
+    /// not finite.
+    ///
+    /// # Errors
+    /// The first device error of the step.
+    fn wait(self) -> Result<Vec<Option<u32>>, BackendError>;
+}

@@ -1,0 +1,65 @@
+//! Element types of weights, as files store them.
+
+/// How a tensor's elements are stored. Quantised types store blocks of elements along the rows; their
+/// layouts are ggml's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// bfloat16.
+    Bf16,
+    /// IEEE half precision.
+    F16,
+    /// IEEE single precision.
+    F32,
+    /// Blocks of 32: f16 scale `d`, f16 minimum `m`, 4-bit `q`; `w = d q + m`.
+    Q4_1,
+    /// Blocks of 256: 16 sub-blocks with 8-bit scales, f16 scale `d`, 6-bit `q`; `w = d s (q - 32)`.
+    Q6K,
+    /// Blocks of 32: f16 scale `d`, 8-bit `q`; `w = d q`.
+    Q8_0,
+}
+
+/// A weight as its file holds it: `rows` outputs of `cols` inputs each, row by row, without padding.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// How the elements are stored.
+    pub dtype: DType,
+    /// Number of outputs.
+    pub rows: usize,
+    /// Number of inputs; a multiple of the type's block.
+    pub cols: usize,
+    /// `rows * dtype.row_bytes(cols)` bytes, little-endian.
+    pub bytes: &'a [u8],
+}
+
+impl DType {
+    /// Elements in one block.
+    #[must_use]
+    pub const fn block_elements(self) -> usize {
+        match self {
+            Self::Bf16 | Self::F16 | Self::F32 => 1,
+            Self::Q4_1 | Self::Q8_0 => 32,
+            Self::Q6K => 256,
+        }
+    }
+
+    /// Bytes of one block.
+    #[must_use]
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::Bf16 | Self::F16 => 2,
+            Self::F32 => 4,
+            Self::Q4_1 => 20,
+            Self::Q6K => 210,
+            Self::Q8_0 => 34,
+        }
+    }
+
+    /// Bytes of a row of `cols` elements; `None` if a block would be split or the size overflows.
+    #[must_use]
+    pub const fn row_bytes(self, cols: usize) -> Option<usize> {
+        if !cols.is_multiple_of(self.block_elements()) {
+            return None;
+        }
+        (cols / self.block_elements()).checked_mul(self.block_bytes())
+    }
+}

@@ -1,0 +1,31 @@
+//! What a backend refuses or suffers.
+
+use std::fmt;
+
+use crate::DType;
+
+/// An error of a device or of what was asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendError {
+    /// The device's own words.
+    Device(String),
+    /// The allocation does not fit.
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
+    /// The backend has no product for weights of this type.
+    Unsupported(DType),
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(text) => write!(f, "device error: {text}"),
+            Self::OutOfMemory { bytes } => write!(f, "out of memory allocating {bytes} bytes"),
+            Self::Unsupported(dtype) => write!(f, "weights of type {dtype:?} are not supported"),
+        }
+    }
+}
+
+impl std::error::Error for BackendError {}

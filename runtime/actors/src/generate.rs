@@ -1,0 +1,124 @@
+//! What a front end asks for, and what it hears back.
+
+use std::sync::Arc;
+
+use engine_contract::{Sampling, TokenId};
+use runtime_core::Rejected;
+
+/// One prompt to continue, as a front end says it.
+#[derive(Clone, Debug)]
+pub struct Generate {
+    /// The given text.
+    pub prompt: Prompt,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens to generate; `None` as many as the context holds.
+    pub max_tokens: Option<u32>,
+    /// Fewest tokens to generate before the model may end.
+    pub min_tokens: u32,
+    /// Strings that end the output; none of them is part of it. None is empty.
+    pub stop: Vec<String>,
+    /// Tokens that end the output, besides the model's own.
+    pub stop_tokens: Vec<TokenId>,
+    /// Whether the model's own end tokens end the output.
+    pub ends: Ends,
+}
+
+/// Whether the model's own end tokens end the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// They do.
+    Heed,
+    /// They are tokens like any other (`ignore_eos`).
+    Ignore,
+}
+
+/// The given text, in the form it came.
+#[derive(Clone, Debug)]
+pub enum Prompt {
+    /// A conversation, for the model's chat template.
+    Chat(Vec<runtime_text::Message>),
+    /// Plain text. Control tokens written out in it are control tokens.
+    Text(String),
+    /// Tokens.
+    Tokens(Arc<[TokenId]>),
+}
+
+/// What a generation says, in order: any number of `Text`, then one `End` or `Failed`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delta {
+    /// The output is complete.
+    End {
+        /// Why.
+        finish: FinishReason,
+        /// What it took.
+        usage: Usage,
+    },
+    /// The output ends here without being complete.
+    Failed(Failure),
+    /// More of the output. Deltas that a slow reader did not take are merged.
+    Text {
+        /// Complete characters; may be empty while a character or a stop string is undecided.
+        text: String,
+        /// Tokens that the text came from.
+        num_tokens: u32,
+    },
+}
+
+/// Why an output is complete, in the words of OpenAI's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// `max_tokens`, or the context, is reached.
+    Length,
+    /// An end token or a stop string.
+    Stop,
+}
+
+/// Why an output ends without being complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The drain deadline passed.
+    Draining,
+    /// The engine failed.
+    Engine,
+    /// This request's own computation went wrong.
+    NotFinite,
+    /// The client took nothing for too long.
+    Stalled,
+}
+
+/// Tokens that a generation took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt: u32,
+    /// Of those, found in the prefix cache.
+    pub cached: u32,
+    /// Tokens generated. An end token counts, though it has no text.
+    pub output: u32,
+}
+
+/// Why a generation did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The model has no chat template.
+    #[error("this model has no chat template; use /v1/completions")]
+    NoChatTemplate,
+    /// The scheduler refused.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The chat template refused the conversation; its own words.
+    #[error("the chat template refused the messages: {0}")]
+    Template(String),
+    /// No engine serves now: starting, failed, restarting or stopping.
+    #[error("the engine is not serving")]
+    Unavailable,
+    /// A token is not in the vocabulary.
+    #[error("token {token} is not in the vocabulary of {vocab} tokens")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// The size of the vocabulary.
+        vocab: u32,
+    },
+}

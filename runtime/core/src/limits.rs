@@ -1,0 +1,35 @@
+//! The numbers that a scheduler is built with.
+
+/// Sizes and bounds of one scheduler; they hold for its whole life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Positions in a cache block.
+    pub block_size: u32,
+    /// Blocks in the cache pool.
+    pub num_blocks: u32,
+    /// Most positions of one sequence, prompt and output together.
+    pub context: u32,
+    /// Most rows in a step, and as many seats.
+    pub rows_max: u32,
+    /// Most positions that one step computes.
+    pub step_tokens_max: u32,
+    /// Most steps planned and not yet completed.
+    pub pipeline_depth: u32,
+    /// Most requests waiting for their first step.
+    pub waiting_max: u32,
+    /// Most prompt tokens waiting, over all waiting requests.
+    pub waiting_tokens_max: u64,
+    /// Longest that a step may be in flight, in microseconds.
+    pub step_timeout_us: u64,
+    /// Whether full blocks are kept for prompts that begin alike.
+    pub prefix_cache: PrefixCache,
+}
+
+/// Whether full blocks are kept for prompts that begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixCache {
+    /// A sequence's blocks are forgotten with it.
+    Off,
+    /// Full blocks stay until their memory is needed, the least recently used first.
+    On,
+}
