@@ -1,0 +1,88 @@
+//! One HTTP exchange over a plain socket: enough of HTTP/1.1 to read a streamed completion.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+/// When things happened in one streamed completion.
+pub(crate) struct Timing {
+    pub(crate) first_token: Duration,
+    pub(crate) total: Duration,
+    pub(crate) output_tokens: u64,
+}
+
+/// The status of a GET.
+pub(crate) fn status(port: u16, path: &str) -> Result<u16> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    read_status(&mut BufReader::new(socket))
+}
+
+/// One streamed completion of `prompt` with exactly `output` tokens.
+pub(crate) fn completion(port: u16, prompt: &[u32], output: usize) -> Result<Timing> {
+    let body = json!({
+        "model": "default",
+        "prompt": prompt,
+        "max_tokens": output,
+        "temperature": 0,
+        "ignore_eos": true,
+        "stream": true,
+        "stream_options": { "include_usage": true },
+        "cache_prompt": false,
+    })
+    .to_string();
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_nodelay(true)?;
+    let started = Instant::now();
+    write!(
+        socket,
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut reader = BufReader::new(socket);
+    let status = read_status(&mut reader)?;
+    if status != 200 {
+        bail!("status {status}");
+    }
+    read_events(reader, started)
+}
+
+fn read_status(reader: &mut impl BufRead) -> Result<u16> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let code = line.split_whitespace().nth(1).with_context(|| format!("status line {line:?}"))?;
+    Ok(code.parse()?)
+}
+
+/// Reads events up to `[DONE]`. Chunk sizes and blank lines lie between them and are passed over.
+fn read_events(mut reader: impl BufRead, started: Instant) -> Result<Timing> {
+    let mut first_token = None;
+    let mut output_tokens = 0;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            bail!("the stream ended before [DONE]");
+        }
+        let Some(data) = line.trim_end().strip_prefix("data: ") else { continue };
+        if data == "[DONE]" {
+            break;
+        }
+        if first_token.is_none() {
+            first_token = Some(started.elapsed());
+        }
+        let event: Value = serde_json::from_str(data).context("an event is not JSON")?;
+        if let Some(count) = event.pointer("/usage/completion_tokens").and_then(Value::as_u64) {
+            output_tokens = count;
+        }
+        if let Some(error) = event.get("error") {
+            bail!("error event {error}");
+        }
+    }
+    let first_token = first_token.context("no event before [DONE]")?;
+    Ok(Timing { first_token, total: started.elapsed(), output_tokens })
+}
