@@ -9,9 +9,19 @@
 
 extern crate alloc;
 
+mod admission;
+mod arena;
+mod budget;
+mod flight;
+mod kv;
+mod laws;
+mod ledger;
 mod limits;
+mod planning;
+mod queue;
 mod request;
 mod scheduler;
+mod sequence;
 mod update;
 
 pub use limits::{Limits, PrefixCache};

@@ -1,0 +1,61 @@
+//! What a step may still spend while it is being planned, and why it stops growing.
+
+use alloc::vec::Vec;
+
+use engine_contract::{Row, Stop};
+
+use crate::arena::Key;
+use crate::flight::FlightRow;
+use crate::sequence::Sequence;
+
+/// A step that is still growing.
+pub(crate) struct Draft {
+    pub(crate) rows: Vec<Row>,
+    /// What to remember of each row until the step ends.
+    pub(crate) flight_rows: Vec<FlightRow>,
+    /// Running sequences with text still to plan, oldest first.
+    pub(crate) prefilling: Vec<Key<Sequence>>,
+    pub(crate) budget: Budget,
+}
+
+/// Positions left to compute in this step, and the first reason to leave something out.
+pub(crate) struct Budget {
+    num_tokens: u32,
+    stop: Option<Stop>,
+}
+
+impl Draft {
+    pub(crate) fn new(step_tokens_max: u32, flight_rows: Vec<FlightRow>, num_rows: usize) -> Self {
+        Self {
+            rows: Vec::with_capacity(num_rows),
+            flight_rows,
+            prefilling: Vec::new(),
+            budget: Budget { num_tokens: step_tokens_max, stop: None },
+        }
+    }
+}
+
+impl Budget {
+    pub(crate) fn spend(&mut self, num_tokens: u32) {
+        self.num_tokens -= num_tokens;
+    }
+
+    /// Something is left out. The first reason is the one that counts: later ones follow from it.
+    pub(crate) fn stop(&mut self, stop: Stop) {
+        self.stop.get_or_insert(stop);
+    }
+
+    /// Positions left.
+    pub(crate) const fn num_tokens(&self) -> u32 {
+        self.num_tokens
+    }
+
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Why the step stopped growing: if nothing was left out, there was nothing else to do.
+    pub(crate) fn reason(&self) -> Stop {
+        self.stop.unwrap_or(Stop::Empty)
+    }
+}
