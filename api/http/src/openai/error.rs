@@ -1,0 +1,319 @@
+//! Every error that a client can see, in OpenAI's shape: its status, its code, its words.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use runtime::{Failure, Refused, Rejected};
+
+use serde::Serialize;
+
+const INVALID_REQUEST: &str = "invalid_request_error";
+const SERVER_ERROR: &str = "server_error";
+
+/// Seconds after which a full queue has usually moved.
+const RETRY_SOON: u32 = 1;
+/// Seconds after which another server has usually taken over, or this one has started.
+const RETRY_LATER: u32 = 5;
+
+/// Most characters of a client's own input that a message repeats.
+const QUOTE_CHARS_MAX: usize = 64;
+
+/// An error as a client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    body: ErrorBody,
+    allow: Option<&'static str>,
+    retry_after: Option<u32>,
+    close: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ErrorBody {
+    message: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<String>,
+    code: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: &'a ErrorBody,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, code: &'static str, message: String) -> Self {
+        let body = ErrorBody { message, kind, param: None, code: Some(code) };
+        Self { status, body, allow: None, retry_after: None, close: false }
+    }
+
+    fn bad_request(code: &'static str, message: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, INVALID_REQUEST, code, message)
+    }
+
+    fn unavailable_for(code: &'static str, message: &str, retry_after: u32) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let error = Self::new(status, SERVER_ERROR, code, message.to_owned());
+        Self { retry_after: Some(retry_after), ..error }
+    }
+
+    fn about(mut self, param: impl Into<String>) -> Self {
+        self.body.param = Some(param.into());
+        self
+    }
+
+    fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    /// The body is no JSON object; `why` quotes none of it.
+    pub(crate) fn invalid_json(why: impl fmt::Display) -> Self {
+        Self::bad_request("invalid_json", format!("the body is not a valid JSON object: {why}"))
+    }
+
+    /// A field of another type than `expected`, which reads like "a string".
+    pub(crate) fn invalid_type(param: &str, expected: &str, found: &str) -> Self {
+        let message = format!("`{param}` must be {expected}, not {found}");
+        Self::bad_request("invalid_type", message).about(param)
+    }
+
+    /// A field of the right type that holds nothing useful; `expected` reads like "0 to 2".
+    pub(crate) fn invalid_value(param: &str, expected: impl fmt::Display) -> Self {
+        let message = format!("`{param}` must be {expected}");
+        Self::bad_request("invalid_value", message).about(param)
+    }
+
+    /// A field without which there is no request.
+    pub(crate) fn missing(param: &str) -> Self {
+        Self::bad_request("invalid_value", format!("`{param}` is required")).about(param)
+    }
+
+    /// A field that OpenAI's API, or a server like this, knows, and this one does not honour.
+    pub(crate) fn unsupported(param: &str) -> Self {
+        let message = format!("`{param}` is not supported by this server; leave it out");
+        Self::bad_request("unsupported_parameter", message).about(param)
+    }
+
+    /// A list of several prompts.
+    pub(crate) fn many_prompts(param: &str) -> Self {
+        let message = format!(
+            "`{param}` must be one prompt: lists of several are not supported by this server"
+        );
+        Self::bad_request("unsupported_parameter", message).about(param)
+    }
+
+    pub(crate) fn model_not_found(model: &str) -> Self {
+        let message = format!("the model `{}` does not exist", quote(model));
+        let status = StatusCode::NOT_FOUND;
+        Self::new(status, INVALID_REQUEST, "model_not_found", message).about("model")
+    }
+
+    pub(crate) fn unknown_route(path: &str) -> Self {
+        let message = format!("there is nothing at `{}`", quote(path));
+        Self::new(StatusCode::NOT_FOUND, INVALID_REQUEST, "unknown_url", message)
+    }
+
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        let (status, code) = (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
+        let error = Self::new(status, INVALID_REQUEST, code, format!("the method must be {allow}"));
+        Self { allow: Some(allow), ..error }
+    }
+
+    pub(crate) fn not_json() -> Self {
+        let (status, code) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");
+        let message = "the body must be JSON in UTF-8, and Content-Type application/json";
+        Self::new(status, INVALID_REQUEST, code, message.to_owned())
+    }
+
+    pub(crate) fn encoded_body() -> Self {
+        let (status, code) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");
+        let message = "the body must be sent as it is, without a Content-Encoding";
+        Self::new(status, INVALID_REQUEST, code, message.to_owned())
+    }
+
+    pub(crate) fn body_too_large(bytes_max: usize) -> Self {
+        let (status, code) = (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large");
+        let message = format!("the body must have at most {bytes_max} bytes");
+        Self::new(status, INVALID_REQUEST, code, message).closing()
+    }
+
+    pub(crate) fn body_timed_out() -> Self {
+        let message = "the body took too long to arrive".to_owned();
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Self::new(status, INVALID_REQUEST, "request_timeout", message).closing()
+    }
+
+    pub(crate) fn body_broken() -> Self {
+        Self::bad_request("incomplete_body", "the body broke off".to_owned()).closing()
+    }
+
+    pub(crate) fn uri_too_long(bytes_max: usize) -> Self {
+        let message = format!("the URL must have at most {bytes_max} bytes");
+        Self::new(StatusCode::URI_TOO_LONG, INVALID_REQUEST, "uri_too_long", message).closing()
+    }
+
+    pub(crate) fn headers_too_large(bytes_max: usize) -> Self {
+        let (status, code) = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large");
+        let message = format!("the headers must have at most {bytes_max} bytes");
+        Self::new(status, INVALID_REQUEST, code, message).closing()
+    }
+
+    pub(crate) fn starting() -> Self {
+        Self::unavailable_for("server_starting", "the server is starting", RETRY_LATER)
+    }
+
+    /// The connection is closed with it, so that the client's next one finds another server.
+    pub(crate) fn shutting_down() -> Self {
+        let message = "the server is shutting down";
+        Self::unavailable_for("server_shutting_down", message, RETRY_LATER).closing()
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        let message = "the engine is not serving";
+        Self::unavailable_for("engine_unavailable", message, RETRY_LATER)
+    }
+
+    /// A prompt that did not start; `prompt` is the field that it came in.
+    pub(crate) fn refused(refused: &Refused, prompt: &str) -> Self {
+        match refused {
+            Refused::NoChatTemplate => {
+                Self::bad_request("no_chat_template", refused.to_string()).about(prompt)
+            }
+            Refused::Rejected(rejected) => Self::rejected(*rejected, prompt),
+            Refused::Template(why) => {
+                let message = format!("the chat template refused the messages: {}", quote(why));
+                Self::bad_request("invalid_value", message).about(prompt)
+            }
+            Refused::Unavailable => Self::unavailable(),
+            Refused::UnknownToken { .. } => {
+                Self::bad_request("invalid_value", refused.to_string()).about(prompt)
+            }
+        }
+    }
+
+    fn rejected(rejected: Rejected, prompt: &str) -> Self {
+        let message = rejected.to_string();
+        match rejected {
+            Rejected::ContextExceeded { .. } | Rejected::ExceedsCache { .. } => {
+                Self::bad_request("context_length_exceeded", message).about(prompt)
+            }
+            Rejected::Draining => Self::shutting_down(),
+            Rejected::EmptyPrompt => Self::bad_request("invalid_value", message).about(prompt),
+            Rejected::QueueFull { .. } => {
+                Self::unavailable_for("server_overloaded", &message, RETRY_SOON)
+            }
+        }
+    }
+
+    /// An output that ended without being complete.
+    pub(crate) fn failed(failure: Failure) -> Self {
+        match failure {
+            Failure::Draining => Self::shutting_down(),
+            Failure::Engine => {
+                let message = "the engine failed before the output was complete";
+                Self::unavailable_for("engine_failed", message, RETRY_SOON)
+            }
+            Failure::NotFinite => {
+                let message = "the model computed no number for this request".to_owned();
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                Self::new(status, SERVER_ERROR, "server_error", message)
+            }
+            Failure::Stalled => {
+                let message = "the client took nothing for too long".to_owned();
+                let status = StatusCode::REQUEST_TIMEOUT;
+                Self::new(status, INVALID_REQUEST, "client_stalled", message).closing()
+            }
+        }
+    }
+
+    /// The error as a JSON object, for a response or for an event.
+    pub(crate) fn json(&self) -> String {
+        let envelope = Envelope { error: &self.body };
+        serde_json::to_string(&envelope).expect("strings always serialise")
+    }
+
+    /// The error as a whole answer.
+    pub(crate) fn into_response(self) -> HttpResponse {
+        self.error_response()
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.body.message)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.content_type("application/json");
+        if let Some(allow) = self.allow {
+            response.insert_header((ALLOW, allow));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((RETRY_AFTER, seconds));
+        }
+        if self.close {
+            response.force_close();
+        }
+        response.body(self.json())
+    }
+}
+
+/// A client's own words, escaped and cut, fit for a message or a log.
+pub(crate) fn quote(text: &str) -> String {
+    let mut escaped = text.chars().flat_map(char::escape_debug);
+    let mut quoted: String = escaped.by_ref().take(QUOTE_CHARS_MAX).collect();
+    if escaped.next().is_some() {
+        quoted.push('…');
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_is_escaped_and_bounded() {
+        assert_eq!(quote("plain é"), "plain é");
+        assert_eq!(quote("a\n\"\u{202e}\0"), "a\\n\\\"\\u{202e}\\0");
+        assert_eq!(quote(&"x".repeat(64)), "x".repeat(64));
+        assert_eq!(quote(&"x".repeat(65)), format!("{}…", "x".repeat(64)));
+        assert_eq!(quote(&"\n".repeat(1000)).chars().count(), 65);
+    }
+
+    #[test]
+    fn the_shape_is_openais() {
+        assert_eq!(
+            ApiError::invalid_value("temperature", "0 to 2").json(),
+            r#"{"error":{"message":"`temperature` must be 0 to 2","type":"invalid_request_error","param":"temperature","code":"invalid_value"}}"#
+        );
+        assert_eq!(
+            ApiError::invalid_json("expected value").json(),
+            r#"{"error":{"message":"the body is not a valid JSON object: expected value","type":"invalid_request_error","param":null,"code":"invalid_json"}}"#
+        );
+    }
+
+    #[test]
+    fn refusals_carry_their_status_and_both_numbers() {
+        let rejected = |rejected| ApiError::refused(&Refused::Rejected(rejected), "messages");
+        let long = rejected(Rejected::ContextExceeded { prompt: 9000, context: 8192 });
+        assert_eq!(long.status_code(), 400);
+        assert_eq!(long.body.code, Some("context_length_exceeded"));
+        assert_eq!(long.body.param.as_deref(), Some("messages"));
+        assert!(long.body.message.contains("9000") && long.body.message.contains("8192"));
+
+        let full = rejected(Rejected::QueueFull { waiting: 256 }).into_response();
+        assert_eq!(full.status(), 503);
+        assert_eq!(full.headers().get(RETRY_AFTER).unwrap(), "1");
+    }
+}

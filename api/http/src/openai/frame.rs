@@ -1,0 +1,106 @@
+//! What every chunk of one output shares, serialised once.
+//!
+//! A chunk is `head choices tail`; only the choices differ, so a token costs one escaped string.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use runtime::FinishReason;
+
+use super::controls::UsageChunk;
+use super::fold::Output;
+use super::usage::Usage;
+use super::{escape, finish};
+use crate::request_id::mint;
+
+/// Changes when the same seed may give other tokens: with the server.
+const FINGERPRINT: &str = concat!("antiphon-", env!("CARGO_PKG_VERSION"));
+const ID_LENGTH: usize = 29;
+
+/// The wire of one endpoint: what tells its answers from the other's.
+pub(crate) trait Wire: 'static {
+    /// What its ids begin with.
+    const ID: &'static str;
+    /// `object` of a chunk.
+    const CHUNK: &'static str;
+    /// `object` of a whole answer.
+    const WHOLE: &'static str;
+    /// The field that the prompt comes in.
+    const PROMPT: &'static str;
+    /// The choice of the chunk before any text, if there is one.
+    const OPENING: Option<&'static str>;
+
+    /// The choice of a chunk of text, which is a JSON string.
+    fn text(text: &str) -> String;
+    /// The choice of the last chunk; `finish` is a plain word.
+    fn finish(finish: &str) -> String;
+    /// The choice of a whole answer; `text` is a JSON string and `finish` a plain word.
+    fn whole(text: &str, finish: &str) -> String;
+}
+
+/// What surrounds the choices of one output.
+pub(crate) struct Frame {
+    head: String,
+    /// After the choices of every chunk but the one of usage.
+    tail: &'static str,
+    usage: UsageChunk,
+}
+
+impl Frame {
+    /// The frame of a stream.
+    pub(crate) fn of_chunks<W: Wire>(model: &str, usage: UsageChunk) -> Self {
+        let tail = match usage {
+            UsageChunk::Absent => "]}",
+            UsageChunk::Last => r#"],"usage":null}"#,
+        };
+        Self { head: head(W::ID, W::CHUNK, model), tail, usage }
+    }
+
+    /// The chunk before any text.
+    pub(crate) fn opening<W: Wire>(&self) -> Option<String> {
+        W::OPENING.map(|choice| self.chunk(choice))
+    }
+
+    /// A chunk of text.
+    pub(crate) fn text<W: Wire>(&self, text: &str) -> String {
+        self.chunk(&W::text(&escape(text)))
+    }
+
+    /// The chunk that says why the output is complete.
+    pub(crate) fn finish<W: Wire>(&self, reason: FinishReason) -> String {
+        self.chunk(&W::finish(finish::word(reason)))
+    }
+
+    /// The chunk of usage, if it was asked for.
+    pub(crate) fn usage(&self, usage: runtime::Usage) -> Option<String> {
+        match self.usage {
+            UsageChunk::Absent => None,
+            UsageChunk::Last => {
+                Some(format!(r#"{}],"usage":{}}}"#, self.head, Usage::from(usage).json()))
+            }
+        }
+    }
+
+    fn chunk(&self, choice: &str) -> String {
+        [&self.head, choice, self.tail].concat()
+    }
+}
+
+/// A whole answer.
+pub(crate) fn whole<W: Wire>(model: &str, output: &Output) -> String {
+    let choice = W::whole(&escape(&output.text), finish::word(output.finish));
+    let usage = Usage::from(output.usage).json();
+    format!(r#"{}{choice}],"usage":{usage}}}"#, head(W::ID, W::WHOLE, model))
+}
+
+fn head(id: &str, object: &str, model: &str) -> String {
+    format!(
+        r#"{{"id":"{id}-{}","object":"{object}","created":{},"model":{},"system_fingerprint":"{FINGERPRINT}","choices":["#,
+        mint(ID_LENGTH),
+        seconds_since_1970(),
+        escape(model),
+    )
+}
+
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,99 @@
+//! OpenAI's API: one folder per endpoint, and what they share.
+
+mod controls;
+mod error;
+mod fields;
+mod finish;
+mod fold;
+mod frame;
+mod ignored;
+mod json;
+mod unsupported;
+mod usage;
+
+pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod models;
+
+use actix_web::{HttpRequest, HttpResponse};
+use runtime::{Generate, Refused};
+
+pub(crate) use error::{ApiError, quote};
+pub(crate) use finish::outcome;
+pub(crate) use frame::{Frame, Wire};
+pub(crate) use ignored::Ignored;
+
+#[cfg(test)]
+pub(crate) use {chat::ChatWire, completions::CompletionWire, controls::UsageChunk};
+
+use self::controls::Delivery;
+use crate::access::Access;
+use crate::gate;
+use crate::server::Edge;
+use crate::sse;
+
+/// A checked request, ready to run.
+#[derive(Debug)]
+struct Ready {
+    generate: Generate,
+    delivery: Delivery,
+}
+
+/// Runs a request and answers in the wire of its endpoint. The head goes out when the request is
+/// admitted, so that a refusal still has its own status.
+///
+/// # Cancel safety
+/// The generation lives in this future, and then in the response's body; dropping either cancels it.
+///
+/// # Errors
+/// Refusals, and failures before the head.
+async fn answer<W: Wire>(
+    request: &HttpRequest,
+    edge: &Edge,
+    ready: Ready,
+    ignored: &Ignored,
+) -> Result<HttpResponse, ApiError> {
+    let access = Access::of(request);
+    let generation = match edge.worker.generate(ready.generate).await {
+        Ok(generation) => generation,
+        // The state may have changed since the gate, which has the words for it.
+        Err(Refused::Unavailable) => {
+            gate::admit(edge.handle.status())?;
+            return Err(ApiError::unavailable());
+        }
+        Err(refused) => return Err(ApiError::refused(&refused, W::PROMPT)),
+    };
+    access.admitted(generation.prompt_tokens());
+    let card = edge.handle.card();
+    let mut response = match ready.delivery {
+        Delivery::Whole => {
+            let output = fold::fold(generation, &access).await.map_err(ApiError::failed)?;
+            let body = frame::whole::<W>(&card.id, &output);
+            HttpResponse::Ok().content_type("application/json").body(body)
+        }
+        Delivery::Stream(usage) => {
+            let frame = Frame::of_chunks::<W>(&card.id, usage);
+            sse::respond::<W>(generation, frame, access, edge.config.keep_alive_ms)
+        }
+    };
+    if let Some(list) = ignored.header() {
+        response.headers_mut().insert(ignored::HEADER, list);
+    }
+    Ok(response)
+}
+
+/// Text as a JSON string, quotes included. What Unicode takes for a line's end is escaped although
+/// JSON does not ask for it, because clients exist that split events with a text library's idea of lines.
+fn escape(text: &str) -> String {
+    let escaped = serde_json::to_string(text).expect("strings always serialise");
+    if escaped.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+        return escaped
+            .replace('\u{85}', "\\u0085")
+            .replace('\u{2028}', "\\u2028")
+            .replace('\u{2029}', "\\u2029");
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests;

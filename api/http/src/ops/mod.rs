@@ -1,0 +1,5 @@
+//! What operators ask: is it alive, is it ready, what does it do.
+
+pub(crate) mod health;
+pub(crate) mod metrics;
+mod process;
