@@ -49,8 +49,11 @@ impl Scheduler {
                 Ok(prefix) => self.enter(key, prefix),
             }
             self.plan_row(draft, key);
-            assert!(self.sequences[key].num_in_flight > 0, "law 7: who is admitted gets a row");
-            num_promised += self.num_blocks_lacking(&self.sequences[key]) + 1;
+            let sequence = &self.sequences[key];
+            assert!(sequence.num_in_flight > 0, "law 7: who is admitted gets a row");
+            if sequence.place == Place::Running {
+                num_promised += self.num_blocks_lacking(sequence) + 1;
+            }
         }
     }
 

@@ -1,0 +1,236 @@
+//! A scheduler, a fake engine and scripted clients; one seed decides all.
+//!
+//! The world is the shell around the scheduler: it plans at every boundary, launches, hands out
+//! results late, and polls when it likes. After every event the scheduler checks itself, and the
+//! books compare what it did with what it had to do.
+
+use std::fmt::Write;
+
+use engine_contract::{EngineError, RowTokens, StepPlan, TableChange};
+use runtime_core::{CancelCause, Limits, RequestId, Scheduler, Tick, Updates};
+
+use crate::books::Books;
+use crate::engine::Engine;
+use crate::rng::Rng;
+use crate::script::{Temper, draw_limits, draw_request};
+
+pub struct World {
+    rng: Rng,
+    limits: Limits,
+    temper: Temper,
+    scheduler: Scheduler,
+    engine: Engine,
+    pub books: Books,
+    updates: Updates,
+    now: Tick,
+    next_id: u64,
+    /// The engine hangs: nothing completes until the step times out.
+    is_stalled: bool,
+    /// Everything that happened, one event a line.
+    pub trace: String,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let limits = draw_limits(&mut rng);
+        let temper = Temper::draw(&mut rng);
+        let trace = format!("{limits:?}\n");
+        Self {
+            rng,
+            temper,
+            scheduler: Scheduler::new(limits),
+            engine: Engine::new(limits),
+            books: Books::new(limits),
+            updates: Updates::default(),
+            now: Tick(0),
+            next_id: 0,
+            is_stalled: false,
+            trace,
+            limits,
+        }
+    }
+
+    /// Lets everything happen that is to happen, then waits until nothing is left to do.
+    pub fn run(&mut self, events_max: u32) {
+        for _ in 0..events_max {
+            if self.next_id == u64::from(self.temper.num_requests) && self.scheduler.is_quiet() {
+                return self.finish();
+            }
+            self.event();
+        }
+        panic!("law 12: not quiet after {events_max} events");
+    }
+
+    fn event(&mut self) {
+        self.now.0 += u64::from(self.rng.between(0..=10));
+        let temper = &self.temper;
+        let has_more = self.next_id < u64::from(temper.num_requests);
+        if has_more && self.rng.percent(temper.arrival) {
+            self.submit();
+        } else if self.rng.percent(temper.cancel) {
+            self.cancel();
+        } else if self.rng.percent(temper.fail) {
+            self.fail(&EngineError::Device("unplugged".into()));
+        } else if self.rng.percent(temper.drain) {
+            self.drain();
+        } else if self.rng.percent(temper.stall) {
+            self.is_stalled = true;
+        } else if self.rng.percent(50) {
+            self.complete();
+        } else {
+            self.tick();
+        }
+        self.check();
+        if !self.temper.lazy || self.rng.percent(30) {
+            self.plan();
+        }
+        if self.rng.percent(self.temper.poll) {
+            self.poll();
+        }
+    }
+
+    fn submit(&mut self) {
+        let request = draw_request(&mut self.rng, self.next_id, &self.limits);
+        self.next_id += 1;
+        let verdict = self.scheduler.submit(request.clone(), self.now);
+        self.note(format_args!(
+            "submit {} prompt {}: {verdict:?}",
+            request.id.0,
+            request.prompt.len()
+        ));
+        self.books.submitted(&request, verdict);
+        if verdict.is_ok() {
+            self.engine.expect(&request);
+        }
+    }
+
+    /// Somebody leaves: waiting, running, leaving, long gone, or never seen.
+    fn cancel(&mut self) {
+        let causes = [CancelCause::Disconnect, CancelCause::Stall, CancelCause::StopString];
+        let cause = *self.rng.pick(&causes);
+        let id = RequestId(u64::from(self.rng.between(0..=self.next_id as u32)));
+        self.note(format_args!("cancel {} {cause:?}", id.0));
+        self.scheduler.cancel(id, cause);
+        self.books.cancelled(id, cause);
+    }
+
+    fn fail(&mut self, error: &EngineError) {
+        self.note(format_args!("fail {error}"));
+        self.scheduler.fail(error, self.now);
+        self.books.failed();
+        let fresh = Engine::new(self.limits);
+        self.engine = fresh;
+        self.is_stalled = false;
+        let snapshot = self.scheduler.snapshot();
+        assert_eq!(snapshot.blocks_used + snapshot.blocks_cached, 0, "a new pool is empty");
+    }
+
+    fn drain(&mut self) {
+        let deadline = Tick(self.now.0 + u64::from(self.rng.between(0..=300)));
+        self.note(format_args!("drain by {}", deadline.0));
+        self.scheduler.drain(deadline);
+        let earlier = self.books.drain_deadline;
+        self.books.drain_deadline = Some(earlier.map_or(deadline, |earlier| earlier.min(deadline)));
+    }
+
+    fn complete(&mut self) {
+        if self.is_stalled {
+            return;
+        }
+        let Some(output) = self.engine.land() else { return };
+        self.note(format_args!("complete {} {:?}", output.step, output.sampled.len()));
+        self.scheduler.complete(&output, self.now);
+        let failed = output
+            .sampled
+            .iter()
+            .filter(|sampled| matches!(sampled.outcome, engine_contract::Outcome::NotFinite));
+        for sampled in failed {
+            self.engine.spoil(sampled.sequence, &self.books.held_without(sampled.sequence));
+        }
+        self.books.completed(&output.sampled, self.now);
+    }
+
+    /// The timer: late, early, or long after it was due.
+    fn tick(&mut self) {
+        let deadline = self.scheduler.next_deadline();
+        assert_eq!(deadline, self.books.next_deadline(), "the next deadline");
+        let is_due = self.is_stalled || self.rng.percent(2);
+        if let (Some(deadline), true) = (deadline, is_due) {
+            self.now = self.now.max(deadline);
+        }
+        let error = self.scheduler.tick(self.now);
+        let has_timed_out = self.books.ticked(self.now);
+        self.note(format_args!("tick {error:?}"));
+        assert_eq!(error.is_some(), has_timed_out, "the oldest step is watched");
+        if let Some(error) = error {
+            self.fail(&error);
+        }
+    }
+
+    fn plan(&mut self) {
+        loop {
+            let before = self.scheduler.snapshot();
+            let plan = self.scheduler.plan(self.now);
+            let after = self.scheduler.snapshot();
+            let Some(plan) = plan else {
+                self.books.planned_nothing(&before, &after);
+                return self.check();
+            };
+            self.note(format_args!("{}", Line(&plan)));
+            self.engine.launch(&plan, &mut self.rng, self.temper.not_finite);
+            self.books.planned(&plan, &before, &after, self.now);
+            self.check();
+        }
+    }
+
+    fn poll(&mut self) {
+        self.scheduler.poll_updates(&mut self.updates);
+        for index in 0..self.updates.entries.len() {
+            let update = self.updates.entries[index].clone();
+            let tokens = &self.updates.tokens[update.tokens.clone()];
+            writeln!(self.trace, "  {} hears {tokens:?} {:?}", update.id.0, update.end).unwrap();
+        }
+        self.books.polled(&self.updates);
+    }
+
+    fn finish(&mut self) {
+        self.poll();
+        self.check();
+        self.books.check_outputs();
+        let snapshot = self.scheduler.snapshot();
+        assert_eq!(snapshot.blocks_used, 0, "law 1: every block comes home");
+        assert_eq!(self.scheduler.next_deadline(), None, "nothing is due when nothing is open");
+        assert!(self.scheduler.plan(self.now).is_none(), "nothing to plan when quiet");
+    }
+
+    fn check(&self) {
+        self.scheduler.check();
+        self.books.check(&self.scheduler.snapshot());
+        let is_quiet = self.books.num_open() == 0 && self.engine.launched.is_empty();
+        assert_eq!(self.scheduler.is_quiet(), is_quiet, "quiet when nothing is open or in flight");
+    }
+
+    fn note(&mut self, event: std::fmt::Arguments<'_>) {
+        writeln!(self.trace, "{:>6} {event}", self.now.0).unwrap();
+    }
+}
+
+/// A plan on one line.
+struct Line<'a>(&'a StepPlan);
+
+impl std::fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "plan {}", self.0.step)?;
+        for row in &self.0.rows {
+            let source = if let RowTokens::Device = row.tokens { "d" } else { "h" };
+            let (change, blocks) = match &row.table {
+                TableChange::Extend(blocks) => ("+", blocks),
+                TableChange::Fresh(blocks) => ("=", blocks),
+            };
+            let (sequence, start, len) = (row.sequence, row.start, row.tokens.len());
+            write!(f, " {sequence}@{}:{start}+{len}{source}{change}{blocks:?}", row.seat)?;
+        }
+        write!(f, " {:?}", self.0.stop)
+    }
+}
