@@ -1,0 +1,96 @@
+//! A template's source to instructions that pay for what they make.
+
+use std::collections::BTreeMap;
+
+use minijinja::machinery::{CodeGenerator, Instruction, Instructions, WhitespaceConfig, parse};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Error, Value};
+
+use super::environment::{CHECK, MULTIPLY, PAY};
+
+/// A compiled template.
+pub(super) struct Compiled<'source> {
+    pub(super) instructions: Instructions<'source>,
+    pub(super) blocks: BTreeMap<&'source str, Instructions<'source>>,
+}
+
+/// Compiles a template with Hugging Face's settings: a block's own line leaves nothing behind.
+pub(super) fn compile(source: &str) -> Result<Compiled<'_>, Error> {
+    let whitespace =
+        WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: true, trim_blocks: true };
+    let tree = parse(source, NAME, SyntaxConfig::default(), whitespace)?;
+    let mut generator = CodeGenerator::new(NAME, source);
+    generator.compile_stmt(&tree);
+    let (instructions, blocks) = generator.finish();
+    let blocks = blocks.iter().map(|(name, block)| (*name, metered(block))).collect();
+    Ok(Compiled { instructions: metered(&instructions), blocks })
+}
+
+/// The same instructions, each followed by one that pays for the value it leaves on the stack.
+fn metered<'source>(plain: &Instructions<'source>) -> Instructions<'source> {
+    let all = (0u32..).map_while(|at| plain.get(at).map(|instruction| (at, instruction)));
+    let mut paid: Vec<(Instruction<'source>, u32)> = Vec::new();
+    let mut moved: Vec<u32> = Vec::new();
+    for (at, instruction) in all {
+        moved.push(paid.len() as u32);
+        paid.extend(with_payment(instruction).into_iter().map(|instruction| (instruction, at)));
+    }
+    moved.push(paid.len() as u32);
+
+    let mut metered = Instructions::new(NAME, plain.source());
+    for (mut instruction, at) in paid {
+        if let Some(target) = jump_target(&mut instruction) {
+            *target = moved[*target as usize];
+        }
+        match plain.get_line(at) {
+            Some(line) => metered.add_with_line(instruction, line as u16),
+            None => metered.add(instruction),
+        };
+    }
+    metered
+}
+
+fn with_payment<'source>(instruction: &Instruction<'source>) -> Vec<Instruction<'source>> {
+    use Instruction as I;
+    match instruction {
+        // Constant text would be written unpaid; as a value it is paid for by the formatter.
+        I::EmitRaw(text) => vec![I::LoadConst(Value::from(*text)), I::Emit],
+        I::Mul => vec![filter(MULTIPLY, 2)],
+        I::SetAttr(name) => vec![I::Swap, filter(CHECK, 1), I::Swap, I::SetAttr(name)],
+        I::Add
+        | I::StringConcat
+        | I::Slice
+        | I::BuildList(_)
+        | I::BuildMap(_)
+        | I::ApplyFilter(..)
+        | I::CallFunction(..)
+        | I::CallMethod(..)
+        | I::CallObject(_)
+        | I::EndCapture
+        | I::Iterate(_) => vec![instruction.clone(), filter(PAY, 1)],
+        _ => vec![instruction.clone()],
+    }
+}
+
+/// Applies a filter to the topmost values, and leaves its result in their place.
+fn filter<'source>(name: &'static str, num_args: u16) -> Instruction<'source> {
+    /// Tells the machine not to remember the filter by number.
+    const NO_NUMBER: u8 = u8::MAX;
+    Instruction::ApplyFilter(name, Some(num_args), NO_NUMBER)
+}
+
+fn jump_target<'i>(instruction: &'i mut Instruction<'_>) -> Option<&'i mut u32> {
+    use Instruction as I;
+    match instruction {
+        I::Iterate(target)
+        | I::Jump(target)
+        | I::JumpIfFalse(target)
+        | I::JumpIfFalseOrPop(target)
+        | I::JumpIfTrueOrPop(target)
+        | I::BuildMacro(_, target, _) => Some(target),
+        _ => None,
+    }
+}
+
+/// What error messages call the template.
+const NAME: &str = "chat_template";

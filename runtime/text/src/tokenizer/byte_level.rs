@@ -1,0 +1,131 @@
+//! Byte-level BPE, as GPT-2 introduced it: every byte is written as one printable character, and
+//! characters are merged to tokens.
+
+use std::collections::HashMap;
+
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
+
+use super::pieces::Pieces;
+use super::pretokenizer::PreTokenizer;
+use crate::{TokenKind, TokenizerError, Vocabulary};
+
+/// The tokeniser of a `gpt2` vocabulary.
+pub(super) fn build(
+    vocabulary: &Vocabulary,
+    index: &HashMap<&str, u32>,
+) -> Result<(tokenizers::Tokenizer, Pieces), TokenizerError> {
+    let pre = PreTokenizer::named(vocabulary.pre.as_deref())?;
+    let merges = merges(&vocabulary.merges, index)?;
+    let bpe = BPE::builder()
+        .vocab_and_merges(text_tokens(vocabulary, &merges), merges)
+        .ignore_merges(pre.whole_words)
+        .build()
+        .map_err(|error| TokenizerError::Library(error.to_string()))?;
+    let mut library = tokenizers::Tokenizer::new(bpe);
+    library.with_normalizer(pre.normalizer()).with_pre_tokenizer(Some(pre.build()?));
+    Ok((library, pieces(vocabulary)))
+}
+
+/// The tokens that text may become without being written out: control tokens are not among them,
+/// unless a merge needs one.
+fn text_tokens(vocabulary: &Vocabulary, merges: &Merges) -> Vocab {
+    let mut vocab: Vocab = (0u32..)
+        .zip(&vocabulary.tokens)
+        .filter(|&(id, _)| !vocabulary.kind(id).is_control())
+        .map(|(id, token)| (token.clone(), id))
+        .collect();
+    let control =
+        (0u32..).zip(&vocabulary.tokens).filter(|&(id, _)| vocabulary.kind(id).is_control());
+    for (id, token) in control {
+        let needed = |(left, right): &(String, String)| {
+            left == token || right == token || token.strip_prefix(left.as_str()) == Some(right)
+        };
+        if merges.iter().any(needed) {
+            vocab.insert(token.clone(), id);
+        }
+    }
+    vocab
+}
+
+/// The pairs that are merged, each known to be two tokens that make a third.
+fn merges(lines: &[String], index: &HashMap<&str, u32>) -> Result<Merges, TokenizerError> {
+    let mut whole = String::new();
+    let mut merge = |(number, line): (usize, &String)| {
+        let (left, right) = line
+            .split_once(' ')
+            .filter(|(left, right)| !left.is_empty() && !right.is_empty() && !right.contains(' '))
+            .ok_or_else(|| TokenizerError::MergeForm { index: number, merge: line.clone() })?;
+        whole.clear();
+        whole.push_str(left);
+        whole.push_str(right);
+        for token in [left, right, whole.as_str()] {
+            if !index.contains_key(token) {
+                let token = token.to_owned();
+                return Err(TokenizerError::MergeToken { index: number, token });
+            }
+        }
+        Ok((left.to_owned(), right.to_owned()))
+    };
+    lines.iter().enumerate().map(&mut merge).collect()
+}
+
+fn pieces(vocabulary: &Vocabulary) -> Pieces {
+    let alphabet = alphabet();
+    let bytes = vocabulary.tokens.iter().map(String::len).sum();
+    let mut pieces = Pieces::with_capacity(vocabulary.tokens.len(), bytes);
+    for (id, token) in (0u32..).zip(&vocabulary.tokens) {
+        match vocabulary.kind(id) {
+            TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => {
+                pieces.push(decode(token, &alphabet));
+            }
+            TokenKind::Control | TokenKind::Unknown | TokenKind::UserDefined => {
+                pieces.push(token.bytes());
+            }
+        }
+    }
+    pieces
+}
+
+/// The bytes of a token written in the byte-level alphabet. Characters outside it stand for themselves.
+pub(super) fn decode(token: &str, alphabet: &[Option<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(token.len());
+    for char in token.chars() {
+        match alphabet.get(char as usize).copied().flatten() {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes
+}
+
+/// The byte that each character of the byte-level alphabet stands for, by code point.
+///
+/// Printable Latin-1 characters stand for their own code point; the other bytes, in ascending order,
+/// are the characters from U+0100 on (`bytes_to_unicode` in GPT-2's `encoder.py`).
+pub(super) fn alphabet() -> Vec<Option<u8>> {
+    let mut alphabet = vec![None; 0x100];
+    for byte in 0..=u8::MAX {
+        match byte {
+            b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => alphabet[usize::from(byte)] = Some(byte),
+            0..=b' ' | 0x7F..=0xA0 | 0xAD => alphabet.push(Some(byte)),
+        }
+    }
+    alphabet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{alphabet, decode};
+
+    #[test]
+    fn the_alphabet_is_the_one_that_the_library_writes() {
+        let alphabet = alphabet();
+        let chars = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
+        assert_eq!(chars.len(), 256);
+        let mut bytes: Vec<u8> = chars.into_iter().flat_map(|c| alphabet[c as usize]).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        assert_eq!(decode("Ġæĸĩ", &alphabet), " 文".as_bytes());
+        assert_eq!(decode("a 文", &alphabet), "a 文".as_bytes());
+    }
+}
