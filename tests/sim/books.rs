@@ -15,28 +15,28 @@ use runtime_core::{
 
 use crate::script::{isolated_run, output_max};
 
-pub struct Books {
+pub(crate) struct Books {
     limits: Limits,
     /// Everybody who was taken, in the order of arrival; sorted by id as well.
-    pub clients: Vec<Client>,
+    pub(crate) clients: Vec<Client>,
     /// Rows of the steps in flight, oldest step first.
     flights: VecDeque<Vec<(usize, bool)>>,
     oldest_since: Tick,
-    pub drain_deadline: Option<Tick>,
-    pub num_submitted: u64,
-    pub num_rejected: u64,
+    pub(crate) drain_deadline: Option<Tick>,
+    pub(crate) num_submitted: u64,
+    pub(crate) num_rejected: u64,
     num_steps: u64,
     num_preemptions: u64,
 }
 
 /// A request that was taken.
-pub struct Client {
-    pub request: Request,
+pub(crate) struct Client {
+    pub(crate) request: Request,
     output_max: u32,
     /// Tokens that it is owed, or has.
     output: Vec<TokenId>,
     num_heard: usize,
-    pub end: Option<End>,
+    pub(crate) end: Option<End>,
     heard_end: bool,
     heard_cached: bool,
     /// Whether an outcome has come for it.
@@ -92,7 +92,7 @@ impl Client {
 }
 
 impl Books {
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
             clients: Vec::new(),
@@ -107,7 +107,7 @@ impl Books {
     }
 
     /// What `submit` has to say.
-    pub fn expected_verdict(&self, request: &Request) -> Result<(), Rejected> {
+    pub(crate) fn expected_verdict(&self, request: &Request) -> Result<(), Rejected> {
         let limits = &self.limits;
         let (prompt, context) = (request.prompt.len() as u32, limits.context);
         let capacity = limits.num_blocks * limits.block_size;
@@ -128,7 +128,7 @@ impl Books {
         }
     }
 
-    pub fn submitted(&mut self, request: &Request, verdict: Result<(), Rejected>) {
+    pub(crate) fn submitted(&mut self, request: &Request, verdict: Result<(), Rejected>) {
         assert_eq!(verdict, self.expected_verdict(request), "law 8: bounded admission");
         self.num_submitted += 1;
         if verdict.is_err() {
@@ -159,13 +159,13 @@ impl Books {
         self.clients.last_mut().expect("just pushed").ends_by = ends_by;
     }
 
-    pub fn cancelled(&mut self, id: RequestId, cause: CancelCause) {
+    pub(crate) fn cancelled(&mut self, id: RequestId, cause: CancelCause) {
         if let Ok(index) = self.clients.binary_search_by_key(&id, |client| client.request.id) {
             self.end(index, End::Cancelled(cause));
         }
     }
 
-    pub fn failed(&mut self) {
+    pub(crate) fn failed(&mut self) {
         self.flights.clear();
         for index in 0..self.clients.len() {
             self.clients[index].num_in_flight = 0;
@@ -175,7 +175,7 @@ impl Books {
     }
 
     /// What `tick` does; says whether the oldest step has timed out.
-    pub fn ticked(&mut self, now: Tick) -> bool {
+    pub(crate) fn ticked(&mut self, now: Tick) -> bool {
         if self.drain_deadline.is_some_and(|deadline| deadline <= now) {
             (0..self.clients.len())
                 .for_each(|index| self.end(index, End::Cancelled(CancelCause::Drain)));
@@ -183,12 +183,18 @@ impl Books {
         self.step_deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    pub fn next_deadline(&self) -> Option<Tick> {
+    pub(crate) fn next_deadline(&self) -> Option<Tick> {
         let drain = self.drain_deadline.filter(|_| self.num_open() > 0);
         drain.into_iter().chain(self.step_deadline()).min()
     }
 
-    pub fn planned(&mut self, plan: &StepPlan, before: &Snapshot, after: &Snapshot, now: Tick) {
+    pub(crate) fn planned(
+        &mut self,
+        plan: &StepPlan,
+        before: &Snapshot,
+        after: &Snapshot,
+        now: Tick,
+    ) {
         assert_eq!(plan.step.0, self.num_steps, "steps are consecutive");
         let budget = self.limits.step_tokens_max as usize;
         assert!(plan.num_tokens() <= budget, "law 6: tokens of a step");
@@ -200,17 +206,20 @@ impl Books {
         let decoding = self.decoding();
         self.check_order_of_rows(plan);
         let num_preempted = after.preemptions_total - before.preemptions_total;
-        let flight = plan.rows.iter().map(|row| self.take_row(row, num_preempted)).collect();
+        let num_resumed = self.preempt_resumed(plan);
+        assert!(num_resumed <= num_preempted, "a seated sequence is seated again");
+        let flight = plan.rows.iter().map(|row| self.take_row(row)).collect();
         self.flights.push_back(flight);
         let depth = self.limits.pipeline_depth as usize;
         assert!(self.flights.len() <= depth, "law 6: steps in flight");
-        self.preempt_youngest(num_preempted);
+        self.preempt_youngest(num_preempted - num_resumed);
+        self.num_preemptions += num_resumed;
         self.check_decodes(plan, &decoding, after, num_preempted);
         self.check_stop(plan, after, num_preempted);
     }
 
     /// `plan` said `None`: it had a reason.
-    pub fn planned_nothing(&mut self, before: &Snapshot, after: &Snapshot) {
+    pub(crate) fn planned_nothing(&mut self, before: &Snapshot, after: &Snapshot) {
         let num_preempted = after.preemptions_total - before.preemptions_total;
         self.preempt_youngest(num_preempted);
         if self.flights.len() == self.limits.pipeline_depth as usize {
@@ -226,7 +235,7 @@ impl Books {
         assert!(is_stuck, "law 7: a waiting sequence could have run");
     }
 
-    pub fn completed(&mut self, sampled: &[Sampled], now: Tick) {
+    pub(crate) fn completed(&mut self, sampled: &[Sampled], now: Tick) {
         self.oldest_since = now;
         let flight = self.flights.pop_front().expect("a step was in flight");
         let mut sampled = sampled.iter();
@@ -249,7 +258,7 @@ impl Books {
     }
 
     /// Every update is news, and all the news there is.
-    pub fn polled(&mut self, updates: &Updates) {
+    pub(crate) fn polled(&mut self, updates: &Updates) {
         let ids: Vec<_> = updates.entries.iter().map(|update| update.id).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "updates are sorted, one a request");
         for update in &updates.entries {
@@ -281,7 +290,7 @@ impl Books {
     }
 
     /// Every count is what the books say.
-    pub fn check(&self, snapshot: &Snapshot) {
+    pub(crate) fn check(&self, snapshot: &Snapshot) {
         let held: BTreeSet<_> = self.holders().flat_map(|client| &client.table).collect();
         let waiting = self.clients.iter().filter(|client| client.is_waiting());
         let prompts = waiting.clone().map(|client| client.request.prompt.len() as u64);
@@ -315,7 +324,7 @@ impl Books {
     }
 
     /// At the end of the world: who finished got exactly what an isolated run gives.
-    pub fn check_outputs(&self) {
+    pub(crate) fn check_outputs(&self) {
         for client in &self.clients {
             let id = client.request.id;
             let (whole, finish) = isolated_run(&client.request, &self.limits);
@@ -330,16 +339,16 @@ impl Books {
     }
 
     /// Blocks of everybody who may still touch them, but for one.
-    pub fn held_without(&self, sequence: SequenceId) -> Vec<BlockId> {
+    pub(crate) fn held_without(&self, sequence: SequenceId) -> Vec<BlockId> {
         let others = self.holders().filter(|client| client.request.id.0 != sequence.0);
         others.flat_map(|client| client.table.iter().copied()).collect()
     }
 
-    pub fn num_open(&self) -> usize {
+    pub(crate) fn num_open(&self) -> usize {
         self.clients.iter().filter(|client| client.end.is_none()).count()
     }
 
-    pub fn num_preemptions(&self) -> u64 {
+    pub(crate) fn num_preemptions(&self) -> u64 {
         self.num_preemptions
     }
 
@@ -388,7 +397,7 @@ impl Books {
         self.clients.iter().filter(|client| client.standing != Standing::Away)
     }
 
-    fn take_row(&mut self, row: &engine_contract::Row, num_preempted: u64) -> (usize, bool) {
+    fn take_row(&mut self, row: &engine_contract::Row) -> (usize, bool) {
         let index = self.index_of(row.sequence);
         let is_oldest_waiting = !self.clients[..index].iter().any(Client::is_waiting);
         let is_seat_free = self.holders().count() < self.limits.rows_max as usize;
@@ -401,7 +410,6 @@ impl Books {
                 assert_eq!(client.standing, Standing::Away, "{:?} is seated twice", row.sequence);
                 assert!(is_oldest_waiting, "law 8: {:?} overtakes", row.sequence);
                 assert!(is_seat_free, "law 6: more seats than there are");
-                assert_eq!(num_preempted, 0, "nobody enters a step that preempts");
                 client.standing = Standing::Seated;
                 client.num_planned = row.start;
                 client.num_text = client.num_known();
@@ -436,6 +444,21 @@ impl Books {
             (group, row.sequence)
         };
         assert!(plan.rows.iter().map(rank).is_sorted_by(|a, b| a < b), "law 8: order of rows");
+    }
+
+    /// Those preempted by this very plan who are back in it, since by now they share more blocks.
+    fn preempt_resumed(&mut self, plan: &StepPlan) -> u64 {
+        let mut num_resumed = 0;
+        for row in plan.rows.iter().filter(|row| matches!(row.table, TableChange::Fresh(_))) {
+            let index = self.index_of(row.sequence);
+            if self.clients[index].standing == Standing::Seated {
+                assert_eq!(self.clients[index].num_in_flight, 0, "law 4: {:?}", row.sequence);
+                self.clients[index].standing = Standing::Preempted;
+                self.settle(index);
+                num_resumed += 1;
+            }
+        }
+        num_resumed
     }
 
     /// The youngest of those who still want rows go back to the queue.

@@ -15,12 +15,12 @@ use runtime_core::{Limits, Request};
 use crate::rng::Rng;
 use crate::script::{extend, sample};
 
-pub struct Engine {
+pub(crate) struct Engine {
     limits: Limits,
     slots: Vec<Option<Slot>>,
     seats: Vec<Option<Seat>>,
     texts: BTreeMap<SequenceId, Text>,
-    pub launched: VecDeque<Launched>,
+    pub(crate) launched: VecDeque<Launched>,
 }
 
 /// One position of the cache.
@@ -50,8 +50,8 @@ struct Text {
 }
 
 /// A step whose result has not been handed out.
-pub struct Launched {
-    pub output: StepOutput,
+pub(crate) struct Launched {
+    pub(crate) output: StepOutput,
     reach: Vec<Reach>,
 }
 
@@ -63,7 +63,7 @@ struct Reach {
 }
 
 impl Engine {
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         let num_slots = limits.num_blocks * limits.block_size;
         Self {
             limits,
@@ -74,7 +74,7 @@ impl Engine {
         }
     }
 
-    pub fn expect(&mut self, request: &Request) {
+    pub(crate) fn expect(&mut self, request: &Request) {
         let mut text = Text {
             tokens: Vec::new(),
             histories: Vec::new(),
@@ -86,7 +86,7 @@ impl Engine {
     }
 
     /// Computes a step, as soon as it is launched. One answer in a hundred may be `not_finite`.
-    pub fn launch(&mut self, plan: &StepPlan, rng: &mut Rng, not_finite: u32) {
+    pub(crate) fn launch(&mut self, plan: &StepPlan, rng: &mut Rng, not_finite: u32) {
         let reach: Vec<_> = plan.rows.iter().map(|row| self.seat_row(row)).collect();
         for (row, mine) in plan.rows.iter().zip(&reach) {
             self.check_reads(plan.step, row, mine);
@@ -108,15 +108,21 @@ impl Engine {
     }
 
     /// Hands out the result of the oldest step.
-    pub fn land(&mut self) -> Option<StepOutput> {
-        self.launched.pop_front().map(|launched| launched.output)
+    pub(crate) fn land(&mut self) -> Option<Launched> {
+        self.launched.pop_front()
     }
 
-    /// What `sequence` computed is worthless: whoever finds it from now on must not read it.
-    pub fn spoil(&mut self, sequence: SequenceId, still_held: &[BlockId]) {
+    /// What the row of `sequence` could touch is worthless, but for what others hold already: whoever
+    /// finds it from now on must not read it.
+    pub(crate) fn spoil(
+        &mut self,
+        landed: &Launched,
+        sequence: SequenceId,
+        still_held: &[BlockId],
+    ) {
         let size = self.limits.block_size as usize;
-        let seats = self.seats.iter().flatten().filter(|seat| seat.sequence == sequence);
-        for block in seats.flat_map(|seat| &seat.table).filter(|block| !still_held.contains(block))
+        let rows = landed.reach.iter().filter(|reach| reach.sequence == sequence);
+        for block in rows.flat_map(|reach| &reach.table).filter(|block| !still_held.contains(block))
         {
             let start = block.0 as usize * size;
             self.slots[start..start + size].fill(None);

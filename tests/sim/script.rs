@@ -11,21 +11,21 @@ use crate::rng::{Rng, mix};
 const VOCAB: u32 = 40;
 
 /// How the outside world behaves in one run: chances in percent of one event, or of one answer.
-pub struct Temper {
-    pub arrival: u32,
-    pub cancel: u32,
-    pub poll: u32,
-    pub fail: u32,
-    pub drain: u32,
-    pub stall: u32,
-    pub not_finite: u32,
+pub(crate) struct Temper {
+    pub(crate) arrival: u32,
+    pub(crate) cancel: u32,
+    pub(crate) poll: u32,
+    pub(crate) fail: u32,
+    pub(crate) drain: u32,
+    pub(crate) stall: u32,
+    pub(crate) not_finite: u32,
     /// Whether planning waits for an event of its own.
-    pub lazy: bool,
-    pub num_requests: u32,
+    pub(crate) lazy: bool,
+    pub(crate) num_requests: u32,
 }
 
 impl Temper {
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
         let calm = rng.percent(30);
         let mut rare = |percent| if calm { 0 } else { *rng.pick(&[0, 0, percent]) };
         let (cancel, fail, drain, stall) = (rare(8), rare(1), rare(1), rare(1));
@@ -44,7 +44,7 @@ impl Temper {
     }
 }
 
-pub fn draw_limits(rng: &mut Rng) -> Limits {
+pub(crate) fn draw_limits(rng: &mut Rng) -> Limits {
     let block_size = *rng.pick(&[1, 2, 3, 4, 8]);
     Limits {
         block_size,
@@ -61,7 +61,7 @@ pub fn draw_limits(rng: &mut Rng) -> Limits {
 }
 
 /// A prompt that begins like others do, and an output that may end early.
-pub fn draw_request(rng: &mut Rng, id: u64, limits: &Limits) -> Request {
+pub(crate) fn draw_request(rng: &mut Rng, id: u64, limits: &Limits) -> Request {
     let longest = if rng.percent(90) { limits.context.min(30) } else { limits.context + 2 };
     let shortest = u32::from(rng.percent(98));
     let len = rng.between(shortest..=longest.max(1));
@@ -84,24 +84,24 @@ pub fn draw_request(rng: &mut Rng, id: u64, limits: &Limits) -> Request {
 }
 
 /// The history of a text, one token longer.
-pub fn extend(history: u64, token: TokenId) -> u64 {
+pub(crate) fn extend(history: u64, token: TokenId) -> u64 {
     mix(history.rotate_left(5) ^ (u64::from(token.0) + 1))
 }
 
 /// The token that the fake model samples at `position`, after `history`.
-pub fn sample(history: u64, position: u32, seed: u64) -> TokenId {
+pub(crate) fn sample(history: u64, position: u32, seed: u64) -> TokenId {
     TokenId(mix(history ^ mix(seed ^ u64::from(position))) as u32 % VOCAB)
 }
 
 /// Most tokens that the limits let a request generate.
-pub fn output_max(request: &Request, limits: &Limits) -> u32 {
+pub(crate) fn output_max(request: &Request, limits: &Limits) -> u32 {
     let num_prompt = request.prompt.len() as u32;
     let capacity = limits.num_blocks * limits.block_size;
     request.max_tokens.min(limits.context - num_prompt).min(capacity + 1 - num_prompt)
 }
 
 /// What a request generates when it is alone in the world.
-pub fn isolated_run(request: &Request, limits: &Limits) -> (Vec<TokenId>, Finish) {
+pub(crate) fn isolated_run(request: &Request, limits: &Limits) -> (Vec<TokenId>, Finish) {
     let mut history = request.prompt.iter().fold(0, |history, &token| extend(history, token));
     let mut output = Vec::new();
     loop {

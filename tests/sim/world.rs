@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use engine_contract::{EngineError, RowTokens, StepPlan, TableChange};
+use engine_contract::{EngineError, Outcome, RowTokens, StepPlan, TableChange};
 use runtime_core::{CancelCause, Limits, RequestId, Scheduler, Tick, Updates};
 
 use crate::books::Books;
@@ -14,24 +14,24 @@ use crate::engine::Engine;
 use crate::rng::Rng;
 use crate::script::{Temper, draw_limits, draw_request};
 
-pub struct World {
+pub(crate) struct World {
     rng: Rng,
     limits: Limits,
     temper: Temper,
     scheduler: Scheduler,
     engine: Engine,
-    pub books: Books,
+    pub(crate) books: Books,
     updates: Updates,
     now: Tick,
     next_id: u64,
     /// The engine hangs: nothing completes until the step times out.
     is_stalled: bool,
     /// Everything that happened, one event a line.
-    pub trace: String,
+    pub(crate) trace: String,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let limits = draw_limits(&mut rng);
         let temper = Temper::draw(&mut rng);
@@ -52,7 +52,7 @@ impl World {
     }
 
     /// Lets everything happen that is to happen, then waits until nothing is left to do.
-    pub fn run(&mut self, events_max: u32) {
+    pub(crate) fn run(&mut self, events_max: u32) {
         for _ in 0..events_max {
             if self.next_id == u64::from(self.temper.num_requests) && self.scheduler.is_quiet() {
                 return self.finish();
@@ -138,15 +138,13 @@ impl World {
         if self.is_stalled {
             return;
         }
-        let Some(output) = self.engine.land() else { return };
+        let Some(landed) = self.engine.land() else { return };
+        let output = &landed.output;
         self.note(format_args!("complete {} {:?}", output.step, output.sampled.len()));
-        self.scheduler.complete(&output, self.now);
-        let failed = output
-            .sampled
-            .iter()
-            .filter(|sampled| matches!(sampled.outcome, engine_contract::Outcome::NotFinite));
-        for sampled in failed {
-            self.engine.spoil(sampled.sequence, &self.books.held_without(sampled.sequence));
+        self.scheduler.complete(output, self.now);
+        for sampled in output.sampled.iter().filter(|one| one.outcome == Outcome::NotFinite) {
+            let still_held = self.books.held_without(sampled.sequence);
+            self.engine.spoil(&landed, sampled.sequence, &still_held);
         }
         self.books.completed(&output.sampled, self.now);
     }

@@ -267,23 +267,22 @@ impl Scheduler {
     }
 
     /// A row's step has retired: its positions are computed, and its token, if any, is known. For a
-    /// sequence that ended meanwhile it was one row too many, and is ignored.
+    /// sequence that ended meanwhile it was one row too many; but if that went wrong, what the
+    /// sequence left in the index is suspect all the same.
     fn retire_row(&mut self, row: FlightRow, outcome: Option<Outcome>) {
         let sequence = &mut self.sequences[row.key];
         sequence.num_in_flight -= 1;
+        if outcome == Some(Outcome::NotFinite) {
+            self.kv.withdraw(&mut sequence.table);
+        }
         if sequence.place != Place::Closed {
             sequence.num_computed = row.end;
             sequence.num_sampling -= u32::from(row.samples);
+            self.publish(row.key);
             match outcome {
-                None => self.publish(row.key),
-                Some(Outcome::NotFinite) => {
-                    self.kv.withdraw(&mut sequence.table);
-                    self.close(row.key, End::NotFinite);
-                }
-                Some(Outcome::Token(token)) => {
-                    self.publish(row.key);
-                    self.hear(row.key, token);
-                }
+                None => {}
+                Some(Outcome::NotFinite) => self.close(row.key, End::NotFinite),
+                Some(Outcome::Token(token)) => self.hear(row.key, token),
             }
         }
         self.settle(row.key);
