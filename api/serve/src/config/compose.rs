@@ -1,0 +1,76 @@
+//! Each crate's own configuration, made from the one tree.
+
+use anyhow::{Context, Result};
+
+use super::{Config, Device, Failure};
+
+/// What the crates below are started with.
+pub(crate) struct Composed {
+    pub(crate) engine: engine::Config,
+    pub(crate) runtime: runtime::Config,
+    pub(crate) api: api::Config,
+}
+
+/// Hands every setting to the crate that it is for.
+///
+/// # Errors
+/// A crate finds values that do not go together.
+pub(crate) fn compose(config: &Config) -> Result<Composed> {
+    let Config { model: _, engine, scheduler, text, http, log: _ } = config;
+    let composed = Composed {
+        engine: engine::Config {
+            device: device(engine.device),
+            threads: engine.threads as usize,
+            block_size: engine.block_size,
+            kv_bytes_max: engine.kv_bytes_max,
+            rows_max: engine.rows_max,
+            step_tokens_max: engine.step_tokens_max,
+            context_max: engine.context_max,
+        },
+        runtime: runtime::Config {
+            pipeline_depth: scheduler.pipeline_depth,
+            step_tokens_max: engine.step_tokens_max,
+            rows_max: engine.rows_max,
+            waiting_max: scheduler.waiting_max,
+            waiting_tokens_max: scheduler.waiting_tokens_max,
+            step_timeout_ms: scheduler.step_timeout_ms,
+            stall_timeout_ms: scheduler.stall_timeout_ms,
+            drain_timeout_ms: scheduler.drain_timeout_ms,
+            prefix_cache: scheduler.prefix_cache,
+            encode_threads: text.encode_threads as usize,
+            encode_inline_bytes_max: text.encode_inline_bytes_max as usize,
+            failure: failure(engine.failure),
+        },
+        api: api::Config {
+            host: http.host.clone(),
+            port: http.port,
+            workers: http.workers as usize,
+            body_bytes_max: http.body_bytes_max as usize,
+            body_timeout_ms: http.body_timeout_ms,
+            head_timeout_ms: http.head_timeout_ms,
+            idle_timeout_ms: http.idle_timeout_ms,
+            keep_alive_ms: http.keep_alive_ms,
+            ..api::Config::default()
+        },
+    };
+    composed.engine.validate().context("the settings of `engine` do not go together")?;
+    composed.runtime.validate().context("the settings of `scheduler` do not go together")?;
+    composed.api.validate().context("the settings of `http` do not go together")?;
+    Ok(composed)
+}
+
+fn device(device: Device) -> engine::Device {
+    match device {
+        Device::Auto => engine::Device::Auto,
+        Device::Cpu => engine::Device::Cpu,
+        Device::Cuda => engine::Device::Cuda,
+        Device::Sim => engine::Device::Sim,
+    }
+}
+
+fn failure(failure: Failure) -> runtime::FailurePolicy {
+    match failure {
+        Failure::Exit => runtime::FailurePolicy::Exit,
+        Failure::Restart => runtime::FailurePolicy::Restart,
+    }
+}

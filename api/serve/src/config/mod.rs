@@ -1,0 +1,237 @@
+//! The configuration: one tree of plain structs, its defaults, and the layers it is read from.
+//!
+//! [`load`] is the only way in, and what it returns cannot be out of range. Nothing reads the
+//! environment or a file for a setting later, except a reload that goes through [`load`] again. The
+//! crates below own their configuration; [`compose`] is the one function that makes theirs from this.
+//! `configs/default.toml` documents every key.
+
+pub(crate) mod compose;
+mod keys;
+mod layer;
+mod load;
+mod range;
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use layer::{Origin, Setting, flatten};
+pub(crate) use load::{Sources, load};
+
+use crate::source::DEMO;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Which model is served, and under which name.
+    pub(crate) model: Model,
+    /// Where and how steps are computed.
+    pub(crate) engine: Engine,
+    /// Who runs next, and how long anything may take.
+    pub(crate) scheduler: Scheduler,
+    /// Turning text into tokens.
+    pub(crate) text: Text,
+    /// The HTTP edge.
+    pub(crate) http: Http,
+    /// What is written to standard error.
+    pub(crate) log: Log,
+}
+
+/// Which model is served, and under which name.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Model {
+    /// Where the model is: a path, `hf:...` or `pypi:...`.
+    pub(crate) source: String,
+    /// The name that clients use; empty: the one that the model file gives itself.
+    pub(crate) id: String,
+}
+
+/// Where and how steps are computed.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Engine {
+    pub(crate) device: Device,
+    /// Compute threads; 0: one for each core.
+    pub(crate) threads: u32,
+    /// Positions in a cache block.
+    pub(crate) block_size: u32,
+    /// Bytes of the key and value cache.
+    pub(crate) kv_bytes_max: u64,
+    /// Most sequences in a step.
+    pub(crate) rows_max: u32,
+    /// Most positions in a step.
+    pub(crate) step_tokens_max: u32,
+    /// Most positions of a sequence; 0: as many as the model was made for.
+    pub(crate) context_max: u32,
+    pub(crate) failure: Failure,
+}
+
+/// The device that computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Device {
+    Auto,
+    Cpu,
+    Cuda,
+    Sim,
+}
+
+/// What follows when the engine fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Failure {
+    /// Every open request is answered, then the process ends with code 70.
+    Exit,
+    /// A new engine is built, and serves on.
+    Restart,
+}
+
+/// Who runs next, and how long anything may take.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Scheduler {
+    /// Steps planned and not completed.
+    pub(crate) pipeline_depth: u32,
+    /// Most requests waiting.
+    pub(crate) waiting_max: u32,
+    /// Most prompt tokens waiting, over all requests.
+    pub(crate) waiting_tokens_max: u64,
+    /// Longest that a step may take before the engine counts as failed.
+    pub(crate) step_timeout_ms: u64,
+    /// Longest that a client may take nothing before its request is cancelled.
+    pub(crate) stall_timeout_ms: u64,
+    /// Longest that open requests may run on after a signal to stop.
+    pub(crate) drain_timeout_ms: u64,
+    /// Whether prompts that begin alike share their cache blocks.
+    pub(crate) prefix_cache: bool,
+}
+
+/// Turning text into tokens.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Text {
+    /// Threads that encode long prompts.
+    pub(crate) encode_threads: u32,
+    /// Prompts up to this size are encoded where they arrive.
+    pub(crate) encode_inline_bytes_max: u64,
+}
+
+/// The HTTP edge.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    pub(crate) host: String,
+    /// 0: any free port.
+    pub(crate) port: u16,
+    /// Worker threads; 0: one for each core.
+    pub(crate) workers: u32,
+    pub(crate) body_bytes_max: u64,
+    /// Longest that a request's body may take to arrive.
+    pub(crate) body_timeout_ms: u64,
+    /// Longest that a request's head may take to arrive.
+    pub(crate) head_timeout_ms: u64,
+    /// Longest that a connection is kept between requests.
+    pub(crate) idle_timeout_ms: u64,
+    /// Silence after which a stream gets a comment line.
+    pub(crate) keep_alive_ms: u64,
+}
+
+/// What is written to standard error.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) level: Level,
+    pub(crate) format: Format,
+}
+
+/// The least important line that is still written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    Json,
+    Text,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self { source: DEMO.to_owned(), id: String::new() }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            device: Device::Auto,
+            threads: 0,
+            block_size: 16,
+            kv_bytes_max: 1 << 30,
+            rows_max: 64,
+            step_tokens_max: 512,
+            context_max: 0,
+            failure: Failure::Restart,
+        }
+    }
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self {
+            pipeline_depth: 2,
+            waiting_max: 256,
+            waiting_tokens_max: 1 << 18,
+            step_timeout_ms: 60_000,
+            stall_timeout_ms: 30_000,
+            drain_timeout_ms: 30_000,
+            prefix_cache: true,
+        }
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { encode_threads: 1, encode_inline_bytes_max: 4 << 10 }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+            workers: 0,
+            body_bytes_max: 2 << 20,
+            body_timeout_ms: 30_000,
+            head_timeout_ms: 5_000,
+            idle_timeout_ms: 75_000,
+            keep_alive_ms: 15_000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Info, format: Format::Text }
+    }
+}
+
+impl Config {
+    /// The tree as TOML values: every key is there, since none is optional.
+    pub(crate) fn to_table(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("plain structs of strings, numbers and booleans")
+    }
+}

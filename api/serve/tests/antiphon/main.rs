@@ -1,0 +1,8 @@
+//! The binary as a user meets it: its words, its exit codes, and what it leaves on the disk.
+
+mod command_line;
+mod configuration;
+mod desk;
+mod hub;
+mod pypi;
+mod server;
