@@ -2,10 +2,43 @@
 //!
 //! The scheduler core decides, actors here carry. Arbiters never block; the engine's threads never
 //! touch actix but to send. It knows no model, no device, no HTTP and no JSON. Start reading at
-//! [`Runtime`] for how everything starts, at `message` for who says what to whom.
+//! [`Runtime`] for how everything starts, at `message` for who says what to whom, at `placement` for
+//! which thread hosts whom.
 
+mod bomb;
+mod clock;
+mod config;
+mod engine;
 mod generate;
+mod handle;
+mod hub;
+mod lifecycle;
+mod message;
+mod open;
+mod outbox;
+mod placement;
+mod scheduler;
+mod session;
+mod telemetry;
+mod tokenizer;
+mod transcript;
+mod wiring;
+mod worker;
 
-pub use generate::{
-    Delta, Ends, Failure, FinishReason, Generate, Prompt, Refused, Usage,
-};
+use std::error::Error;
+use std::sync::Arc;
+
+use engine_contract::Executor;
+
+pub use config::{Config, ConfigError, FailurePolicy};
+pub use generate::{Delta, Ends, Failure, FinishReason, Generate, Prompt, Refused, Usage};
+pub use handle::{Handle, Model, ModelCard, Runtime};
+pub use lifecycle::Status;
+pub use runtime_text::Message;
+pub use telemetry::Telemetry;
+pub use worker::{Generation, Worker};
+
+/// Builds an executor, on the thread that will own it; again for each engine that replaces a failed
+/// one.
+pub type ExecutorFactory =
+    Arc<dyn Fn() -> Result<Box<dyn Executor>, Box<dyn Error + Send + Sync>> + Send + Sync>;

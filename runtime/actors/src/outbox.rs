@@ -1,0 +1,206 @@
+//! The pipe from a session to the response body of its request.
+//!
+//! Both ends live on one thread, so there is no lock and no channel. Text that the reader has not
+//! taken yet is merged, so a slow reader costs no more memory than its own output, and the writer
+//! never waits. The last delta is `End` or `Failed`, always: an [`Inlet`] dropped before it said one
+//! says `Failed` for itself.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+use runtime_core::Tick;
+
+use crate::{Delta, Failure};
+
+/// Makes both ends of an empty pipe.
+pub(crate) fn outbox() -> (Inlet, Outlet) {
+    let pipe = Rc::new(RefCell::new(Pipe::default()));
+    (Inlet { pipe: Rc::clone(&pipe) }, Outlet { pipe })
+}
+
+/// The writing end.
+pub(crate) struct Inlet {
+    pipe: Rc<RefCell<Pipe>>,
+}
+
+/// The reading end.
+pub(crate) struct Outlet {
+    pipe: Rc<RefCell<Pipe>>,
+}
+
+#[derive(Default)]
+struct Pipe {
+    text: String,
+    num_tokens: u32,
+    terminal: Terminal,
+    /// Since when something takeable lies here untaken.
+    untaken_since: Option<Tick>,
+    reader: Option<Waker>,
+}
+
+/// The one delta that ends the pipe.
+#[derive(Default)]
+enum Terminal {
+    /// Not written yet.
+    #[default]
+    Owed,
+    /// Written, not taken.
+    Written(Delta),
+    /// Taken; nothing follows.
+    Taken,
+}
+
+impl Inlet {
+    /// Adds text that came from `num_tokens` tokens. Empty text waits for more, and wakes nobody.
+    pub(crate) fn push(&self, text: &str, num_tokens: u32, now: Tick) {
+        let mut pipe = self.pipe.borrow_mut();
+        assert!(matches!(pipe.terminal, Terminal::Owed), "nothing follows the end");
+        pipe.text.push_str(text);
+        pipe.num_tokens += num_tokens;
+        if !text.is_empty() {
+            pipe.wake(now);
+        }
+    }
+
+    /// Ends the pipe with `End` or `Failed`. A second end is ignored.
+    pub(crate) fn end(&self, delta: Delta, now: Tick) {
+        let mut pipe = self.pipe.borrow_mut();
+        if matches!(pipe.terminal, Terminal::Owed) {
+            pipe.terminal = Terminal::Written(delta);
+            pipe.wake(now);
+        }
+    }
+
+    /// Since when the reader has left something untaken.
+    pub(crate) fn untaken_since(&self) -> Option<Tick> {
+        self.pipe.borrow().untaken_since
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.end(Delta::Failed(Failure::Engine), Tick::default());
+    }
+}
+
+impl Stream for Outlet {
+    type Item = Delta;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delta>> {
+        let mut pipe = self.pipe.borrow_mut();
+        if let Some(delta) = pipe.take() {
+            return Poll::Ready(Some(delta));
+        }
+        if matches!(pipe.terminal, Terminal::Taken) {
+            return Poll::Ready(None);
+        }
+        match &mut pipe.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Pipe {
+    fn take(&mut self) -> Option<Delta> {
+        let owed = matches!(self.terminal, Terminal::Owed);
+        // Tokens without text are said before the end, so that counts add up.
+        if !self.text.is_empty() || (!owed && self.num_tokens > 0) {
+            self.untaken_since = if owed { None } else { self.untaken_since };
+            let text = std::mem::take(&mut self.text);
+            return Some(Delta::Text { text, num_tokens: std::mem::take(&mut self.num_tokens) });
+        }
+        if owed || matches!(self.terminal, Terminal::Taken) {
+            return None;
+        }
+        self.untaken_since = None;
+        match std::mem::replace(&mut self.terminal, Terminal::Taken) {
+            Terminal::Written(delta) => Some(delta),
+            Terminal::Owed | Terminal::Taken => None,
+        }
+    }
+
+    fn wake(&mut self, now: Tick) {
+        self.untaken_since.get_or_insert(now);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::{FinishReason, Usage};
+
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn poll(outlet: &mut Outlet, wakes: &Arc<Count>) -> Poll<Option<Delta>> {
+        let waker = Arc::clone(wakes).into();
+        Pin::new(outlet).poll_next(&mut Context::from_waker(&waker))
+    }
+
+    fn text(text: &str, num_tokens: u32) -> Poll<Option<Delta>> {
+        Poll::Ready(Some(Delta::Text { text: text.to_owned(), num_tokens }))
+    }
+
+    const END: Delta =
+        Delta::End { finish: FinishReason::Stop, usage: Usage { prompt: 1, cached: 0, output: 3 } };
+
+    #[test]
+    fn untaken_text_merges_and_counts_stay_exact() {
+        let wakes = Arc::new(Count(AtomicUsize::new(0)));
+        let (inlet, mut outlet) = outbox();
+        assert_eq!(poll(&mut outlet, &wakes), Poll::Pending);
+        inlet.push("a", 1, Tick(10));
+        inlet.push("", 1, Tick(11));
+        inlet.push("bc", 2, Tick(12));
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "one wake for all of it");
+        assert_eq!(inlet.untaken_since(), Some(Tick(10)));
+        assert_eq!(poll(&mut outlet, &wakes), text("abc", 4));
+        assert_eq!(inlet.untaken_since(), None);
+        assert_eq!(poll(&mut outlet, &wakes), Poll::Pending);
+    }
+
+    #[test]
+    fn tokens_without_text_are_said_before_the_end() {
+        let wakes = Arc::new(Count(AtomicUsize::new(0)));
+        let (inlet, mut outlet) = outbox();
+        inlet.push("", 2, Tick(1));
+        assert_eq!(poll(&mut outlet, &wakes), Poll::Pending, "nothing to show yet");
+        inlet.end(END, Tick(2));
+        inlet.end(Delta::Failed(Failure::Engine), Tick(3));
+        assert_eq!(poll(&mut outlet, &wakes), text("", 2));
+        assert_eq!(inlet.untaken_since(), Some(Tick(2)));
+        assert_eq!(poll(&mut outlet, &wakes), Poll::Ready(Some(END)), "the first end counts");
+        assert_eq!(inlet.untaken_since(), None);
+        assert_eq!(poll(&mut outlet, &wakes), Poll::Ready(None));
+        assert_eq!(poll(&mut outlet, &wakes), Poll::Ready(None));
+    }
+
+    #[test]
+    fn an_inlet_that_vanishes_still_ends_the_pipe() {
+        let wakes = Arc::new(Count(AtomicUsize::new(0)));
+        let (inlet, mut outlet) = outbox();
+        inlet.push("a", 1, Tick(1));
+        drop(inlet);
+        assert_eq!(poll(&mut outlet, &wakes), text("a", 1));
+        let failed = Poll::Ready(Some(Delta::Failed(Failure::Engine)));
+        assert_eq!(poll(&mut outlet, &wakes), failed);
+        assert_eq!(poll(&mut outlet, &wakes), Poll::Ready(None));
+    }
+}

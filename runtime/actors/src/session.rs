@@ -1,0 +1,250 @@
+//! One request on its worker: turns the tokens it hears into text for the outbox, ends it at a stop
+//! string, and cancels it when its client is gone or has stalled.
+//!
+//! It lives on the arbiter of the socket that its text goes to, from before the scheduler knows the
+//! request until the client is gone or has taken the end. Invariants: the outbox gets exactly one
+//! end; an account that may still be open at the scheduler is cancelled when the session goes,
+//! whatever it goes by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Addr, Context, Handler};
+use engine_contract::TokenId;
+use runtime_core::{CancelCause, End, Finish, RequestId, Tick};
+use runtime_text::Tokenizer;
+
+use crate::clock::{Clock, between};
+use crate::hub::HubActor;
+use crate::message::{Cancel, ClientGone, Hear, Leave, Sweep};
+use crate::outbox::Inlet;
+use crate::scheduler::SchedulerActor;
+use crate::telemetry::{Outcome, Telemetry};
+use crate::transcript::{Progress, Transcript};
+use crate::wiring::SESSION_MAILBOX;
+use crate::{Delta, Failure, FinishReason, Usage};
+
+/// What a session is made of.
+pub(crate) struct Parts {
+    /// The request's name.
+    pub(crate) id: RequestId,
+    /// Tokens of its prompt.
+    pub(crate) num_prompt: u32,
+    /// Strings that end its output.
+    pub(crate) stop: Vec<String>,
+    /// Turns its tokens into text.
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    /// Where its text goes.
+    pub(crate) inlet: Inlet,
+    /// When the client called.
+    pub(crate) called: Tick,
+    /// How long the reader may leave text untaken.
+    pub(crate) stall_timeout: Duration,
+    /// The runtime's clock.
+    pub(crate) clock: Clock,
+    /// Where counts go.
+    pub(crate) telemetry: Arc<Telemetry>,
+    /// Who hears of cancellations.
+    pub(crate) scheduler: Addr<SchedulerActor>,
+    /// Who hears that the session is gone.
+    pub(crate) hub: Addr<HubActor>,
+}
+
+/// The actor of one request.
+pub(crate) struct SessionActor {
+    id: RequestId,
+    inlet: Inlet,
+    transcript: Transcript,
+    usage: Usage,
+    life: Life,
+    called: Tick,
+    /// When tokens were last heard.
+    heard: Option<Tick>,
+    stall_timeout: Duration,
+    /// Text on its way to the outbox; kept for its memory.
+    text: String,
+    clock: Clock,
+    telemetry: Arc<Telemetry>,
+    scheduler: Addr<SchedulerActor>,
+    hub: Addr<HubActor>,
+}
+
+/// Whether the client has been told the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// The client is gone, or has its end.
+    Ended,
+    /// The scheduler may have more to say.
+    Open,
+}
+
+impl SessionActor {
+    /// A session that has heard nothing.
+    pub(crate) fn new(parts: Parts) -> Self {
+        parts.telemetry.requests.streams_open.inc();
+        Self {
+            id: parts.id,
+            inlet: parts.inlet,
+            transcript: Transcript::new(parts.tokenizer, parts.stop),
+            usage: Usage { prompt: parts.num_prompt, cached: 0, output: 0 },
+            life: Life::Open,
+            called: parts.called,
+            heard: None,
+            stall_timeout: parts.stall_timeout,
+            text: String::new(),
+            clock: parts.clock,
+            telemetry: parts.telemetry,
+            scheduler: parts.scheduler,
+            hub: parts.hub,
+        }
+    }
+
+    fn hear_tokens(&mut self, tokens: &[TokenId], now: Tick) -> Progress {
+        if tokens.is_empty() {
+            return Progress::More;
+        }
+        let metrics = &self.telemetry.requests;
+        metrics.output_tokens.inc_by(tokens.len() as u64);
+        match self.heard.replace(now) {
+            None => metrics.ttft.observe_duration(between(self.called, now)),
+            Some(before) => metrics.itl.observe_duration(between(before, now)),
+        }
+        self.text.clear();
+        let mut progress = Progress::More;
+        let mut num_taken = 0;
+        for token in tokens {
+            num_taken += 1;
+            progress = self.transcript.push(*token, &mut self.text);
+            if progress == Progress::Stopped {
+                break;
+            }
+        }
+        self.usage.output += num_taken;
+        self.inlet.push(&self.text, num_taken, now);
+        progress
+    }
+
+    fn hear_end(&mut self, end: End, now: Tick) {
+        match end {
+            End::Finished(finish) => self.hear_finish(finish, now),
+            End::Cancelled(CancelCause::Drain) => self.fail(Failure::Draining, now),
+            // Only this session cancels for these causes, and it ends first.
+            End::Cancelled(
+                CancelCause::Disconnect | CancelCause::Stall | CancelCause::StopString,
+            ) => {}
+            End::EngineFailed => self.fail(Failure::Engine, now),
+            End::NotFinite => self.fail(Failure::NotFinite, now),
+        }
+    }
+
+    fn hear_finish(&mut self, finish: Finish, now: Tick) {
+        if finish == Finish::StopToken {
+            // It is not delivered, and counts.
+            self.usage.output += 1;
+            self.telemetry.requests.output_tokens.inc();
+        }
+        self.text.clear();
+        let held_back = self.transcript.finish(&mut self.text);
+        self.inlet.push(&self.text, 0, now);
+        let finish = match (finish, held_back) {
+            (Finish::StopToken, _) | (Finish::Length, Progress::Stopped) => FinishReason::Stop,
+            (Finish::Length, Progress::More) => FinishReason::Length,
+        };
+        self.finish(finish, now);
+    }
+
+    fn finish(&mut self, finish: FinishReason, now: Tick) {
+        self.inlet.end(Delta::End { finish, usage: self.usage }, now);
+        self.ended(Outcome::Finished(finish), now);
+    }
+
+    fn fail(&mut self, failure: Failure, now: Tick) {
+        self.inlet.end(Delta::Failed(failure), now);
+        self.ended(Outcome::Failed(failure), now);
+    }
+
+    fn ended(&mut self, outcome: Outcome, now: Tick) {
+        self.life = Life::Ended;
+        self.telemetry.requests.end(outcome);
+        self.telemetry.requests.whole.observe_duration(between(self.called, now));
+    }
+
+    fn cancel(&self, cause: CancelCause) {
+        self.scheduler.do_send(Cancel { id: self.id, cause });
+    }
+}
+
+impl Drop for SessionActor {
+    fn drop(&mut self) {
+        let metrics = &self.telemetry.requests;
+        metrics.streams_open.dec();
+        if self.life == Life::Open {
+            // It panicked, or its arbiter ended under it.
+            metrics.without_terminal.inc();
+            self.cancel(CancelCause::Disconnect);
+            self.hub.do_send(Leave { id: self.id });
+        }
+    }
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(SESSION_MAILBOX);
+    }
+
+    fn stopped(&mut self, _ctx: &mut Self::Context) {
+        self.hub.do_send(Leave { id: self.id });
+    }
+}
+
+impl Handler<Hear> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, hear: Hear, _ctx: &mut Self::Context) {
+        if self.life == Life::Ended {
+            return;
+        }
+        let now = self.clock.now();
+        let update = &hear.updates.entries[hear.entry];
+        if let Some(num_cached) = update.num_cached {
+            self.usage.cached = num_cached;
+        }
+        let tokens = &hear.updates.tokens[update.tokens.clone()];
+        if self.hear_tokens(tokens, now) == Progress::Stopped {
+            self.finish(FinishReason::Stop, now);
+            if update.end.is_none() {
+                self.cancel(CancelCause::StopString);
+            }
+            return;
+        }
+        if let Some(end) = update.end {
+            self.hear_end(end, now);
+        }
+    }
+}
+
+impl Handler<Sweep> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, sweep: Sweep, _ctx: &mut Self::Context) {
+        let Some(since) = self.inlet.untaken_since() else { return };
+        if self.life == Life::Open && between(since, sweep.now) > self.stall_timeout {
+            self.fail(Failure::Stalled, sweep.now);
+            self.cancel(CancelCause::Stall);
+        }
+    }
+}
+
+impl Handler<ClientGone> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, _gone: ClientGone, ctx: &mut Self::Context) {
+        if self.life == Life::Open {
+            self.ended(Outcome::Disconnected, self.clock.now());
+            self.cancel(CancelCause::Disconnect);
+        }
+        ctx.stop();
+    }
+}

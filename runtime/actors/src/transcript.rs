@@ -1,0 +1,60 @@
+//! From tokens to the text that a client may see: characters are never split, and nothing of a stop
+//! string gets out.
+
+use std::sync::Arc;
+
+use engine_contract::TokenId;
+use runtime_text::{Detokenizer, StopMatcher, Tokenizer};
+
+/// The text of one output so far, as far as it is undecided.
+pub(crate) struct Transcript {
+    detokenizer: Detokenizer,
+    stops: StopMatcher,
+    /// What one token completes; kept for its memory.
+    piece: String,
+}
+
+/// Whether an output goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It does.
+    More,
+    /// A stop string is complete.
+    Stopped,
+}
+
+impl Transcript {
+    /// An empty one that ends at any of `stops`.
+    pub(crate) fn new(tokenizer: Arc<Tokenizer>, stops: Vec<String>) -> Self {
+        Self {
+            detokenizer: Detokenizer::new(tokenizer),
+            stops: StopMatcher::new(stops),
+            piece: String::new(),
+        }
+    }
+
+    /// Takes a token, and appends to `out` what may be shown now.
+    pub(crate) fn push(&mut self, token: TokenId, out: &mut String) -> Progress {
+        self.piece.clear();
+        self.detokenizer.push(token.0, &mut self.piece);
+        self.watch(out)
+    }
+
+    /// Ends the output, and appends to `out` what was held back.
+    pub(crate) fn finish(&mut self, out: &mut String) -> Progress {
+        self.piece.clear();
+        self.detokenizer.finish(&mut self.piece);
+        let progress = self.watch(out);
+        if progress == Progress::More {
+            self.stops.finish(out);
+        }
+        progress
+    }
+
+    fn watch(&mut self, out: &mut String) -> Progress {
+        match self.stops.push(&self.piece, out) {
+            Some(_) => Progress::Stopped,
+            None => Progress::More,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A front end's way in: one per arbiter.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use actix::dev::SendError;
+use actix::{Actor, Addr};
+use engine_contract::TokenId;
+use futures_core::Stream;
+use runtime_core::{Rejected, Request, RequestId, Tick};
+use tokio::sync::oneshot;
+
+use crate::handle::Handle;
+use crate::hub::HubActor;
+use crate::lifecycle::Status;
+use crate::message::{ClientGone, Encode, Enter, HubId, Join, Submit};
+use crate::outbox::{Outlet, outbox};
+use crate::session::{self, SessionActor};
+use crate::tokenizer::{encode, text_bytes};
+use crate::{Delta, Ends, Generate, Prompt, Refused};
+
+/// Generates on the arbiter that it was made on. Copies are the same worker.
+#[derive(Clone)]
+pub struct Worker {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    handle: Handle,
+    hub: Addr<HubActor>,
+    hub_id: HubId,
+    num_requests: Cell<u64>,
+}
+
+/// One output as it comes: any number of [`Delta::Text`], then [`Delta::End`] or [`Delta::Failed`],
+/// then nothing.
+///
+/// # Cancel safety
+/// Dropping it before its end was taken cancels the request; afterwards it does nothing.
+pub struct Generation {
+    outlet: Outlet,
+    num_prompt: u32,
+    _guard: CancelOnDrop,
+}
+
+/// Tells the session that nobody listens any more. A session that has ended only goes.
+struct CancelOnDrop {
+    session: Addr<SessionActor>,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.session.do_send(ClientGone {});
+    }
+}
+
+/// A request that the scheduler has not answered yet.
+struct Submitted {
+    generation: Generation,
+    verdict: oneshot::Receiver<Result<(), Refused>>,
+}
+
+impl Worker {
+    /// Starts the hub on this arbiter and makes it known, before any of its requests can be.
+    pub(crate) fn start(handle: Handle, hub_id: HubId) -> Self {
+        let wires = handle.wires();
+        let hub = HubActor::new(wires.clock, wires.config.stall_timeout()).start();
+        wires.scheduler.do_send(Join { hub: hub_id, to: hub.clone().recipient() });
+        Self { inner: Rc::new(Inner { handle, hub, hub_id, num_requests: Cell::new(0) }) }
+    }
+
+    /// Continues a prompt. Comes back when the scheduler has taken the request.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request, however far it has come.
+    ///
+    /// # Errors
+    /// Why the request was not taken; nothing is owed then.
+    pub fn generate(
+        &self,
+        generate: Generate,
+    ) -> impl Future<Output = Result<Generation, Refused>> + use<> {
+        let inner = Rc::clone(&self.inner);
+        async move {
+            let result = inner.generate(generate).await;
+            if let Err(refused) = &result {
+                inner.handle.wires().telemetry.requests.refuse(refused);
+            }
+            result
+        }
+    }
+}
+
+impl Inner {
+    async fn generate(&self, generate: Generate) -> Result<Generation, Refused> {
+        let called = self.handle.wires().clock.now();
+        self.check_open()?;
+        let Generate { prompt, sampling, max_tokens, min_tokens, stop, stop_tokens, ends } =
+            generate;
+        let prompt = self.encode(prompt).await?;
+        self.check_tokens(&prompt)?;
+        let request = Request {
+            id: self.mint(),
+            max_tokens: self.max_tokens(max_tokens, prompt.len()),
+            prompt,
+            min_tokens,
+            stop_tokens: self.stop_tokens(stop_tokens, ends),
+            sampling: Arc::new(sampling),
+            salt: 0,
+        };
+        let Submitted { generation, verdict } = self.submit(request, stop, called)?;
+        // A scheduler that drops the question is stopping.
+        verdict.await.unwrap_or(Err(Refused::Unavailable))?;
+        Ok(generation)
+    }
+
+    /// What can be refused before anything is encoded.
+    fn check_open(&self) -> Result<(), Refused> {
+        match self.handle.status() {
+            Status::Serving => {}
+            Status::Draining => return Err(Rejected::Draining.into()),
+            Status::Failed | Status::Starting | Status::Stopped => {
+                return Err(Refused::Unavailable);
+            }
+        }
+        let waiting = self.handle.snapshot().waiting;
+        if waiting >= self.handle.wires().config.waiting_max {
+            return Err(Rejected::QueueFull { waiting }.into());
+        }
+        Ok(())
+    }
+
+    async fn encode(&self, prompt: Prompt) -> Result<Arc<[TokenId]>, Refused> {
+        let wires = self.handle.wires();
+        if text_bytes(&prompt) <= wires.config.encode_inline_bytes_max {
+            return encode(&wires.model, &prompt);
+        }
+        let Ok(place) = Arc::clone(&wires.encode_places).try_acquire_owned() else {
+            return Err(Rejected::QueueFull { waiting: wires.config.waiting_max }.into());
+        };
+        let encoding = wires.encoders.send(Encode { prompt, place });
+        encoding.await.unwrap_or(Err(Refused::Unavailable))
+    }
+
+    /// The engine reads its embedding table at these places, whoever named them.
+    fn check_tokens(&self, prompt: &[TokenId]) -> Result<(), Refused> {
+        let info = self.handle.engine_info().ok_or(Refused::Unavailable)?;
+        match prompt.iter().find(|token| token.0 >= info.vocab) {
+            Some(token) => Err(Refused::UnknownToken { token: token.0, vocab: info.vocab }),
+            None => Ok(()),
+        }
+    }
+
+    fn mint(&self) -> RequestId {
+        let serial = self.num_requests.get();
+        self.num_requests.set(serial + 1);
+        self.hub_id.mint(serial)
+    }
+
+    /// The core asks for at least one, and bounds it by the context once more.
+    fn max_tokens(&self, asked: Option<u32>, num_prompt: usize) -> u32 {
+        let context = self.handle.engine_info().map_or(u32::MAX, |info| info.context);
+        let room = context.saturating_sub(u32::try_from(num_prompt).unwrap_or(u32::MAX));
+        asked.unwrap_or(room).min(room).max(1)
+    }
+
+    fn stop_tokens(&self, mut stop_tokens: Vec<TokenId>, ends: Ends) -> Arc<[TokenId]> {
+        let own = self.handle.wires().model.tokenizer.end_tokens();
+        match ends {
+            Ends::Heed => stop_tokens.extend(own.iter().map(|id| TokenId(*id))),
+            Ends::Ignore => {}
+        }
+        stop_tokens.into()
+    }
+
+    /// Everything between "it may be asked for" and "it is asked for". There is no await in here: the
+    /// session is known to the hub before the scheduler can speak of it, and the guard is armed before
+    /// anybody can leave.
+    fn submit(
+        &self,
+        request: Request,
+        stop: Vec<String>,
+        called: Tick,
+    ) -> Result<Submitted, Refused> {
+        let wires = self.handle.wires();
+        let num_prompt = u32::try_from(request.prompt.len()).unwrap_or(u32::MAX);
+        let (inlet, outlet) = outbox();
+        let session = SessionActor::new(session::Parts {
+            id: request.id,
+            num_prompt,
+            stop,
+            tokenizer: Arc::clone(&wires.model.tokenizer),
+            inlet,
+            called,
+            stall_timeout: wires.config.stall_timeout(),
+            clock: wires.clock,
+            telemetry: Arc::clone(&wires.telemetry),
+            scheduler: wires.scheduler.clone(),
+            hub: self.hub.clone(),
+        })
+        .start();
+        self.hub.do_send(Enter { id: request.id, session: session.clone() });
+        let generation = Generation { outlet, num_prompt, _guard: CancelOnDrop { session } };
+        let (answer, verdict) = oneshot::channel();
+        let submit = Submit { request, called, submitted: wires.clock.now(), verdict: answer };
+        match wires.scheduler.try_send(submit) {
+            Ok(()) => Ok(Submitted { generation, verdict }),
+            Err(SendError::Full(_)) => {
+                let waiting = self.handle.snapshot().waiting;
+                Err(Rejected::QueueFull { waiting }.into())
+            }
+            Err(SendError::Closed(_)) => Err(Refused::Unavailable),
+        }
+    }
+}
+
+impl Generation {
+    /// Tokens of the prompt.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u32 {
+        self.num_prompt
+    }
+}
+
+impl Stream for Generation {
+    type Item = Delta;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delta>> {
+        Pin::new(&mut self.outlet).poll_next(cx)
+    }
+}
