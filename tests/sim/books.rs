@@ -3,92 +3,29 @@
 //! They are kept from what goes in and comes out alone, and know the policy, so that every plan, every
 //! update and every count can be compared with what it had to be.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use engine_contract::{
-    BlockId, Outcome, RowTokens, Sampled, SequenceId, StepPlan, Stop, TableChange, TokenId,
+    BlockId, Outcome, Row, RowTokens, Sampled, SequenceId, StepPlan, TableChange,
 };
 use runtime_core::{
-    CancelCause, End, Finish, Limits, PrefixCache, Rejected, Request, RequestId, Snapshot, Tick,
-    Updates,
+    CancelCause, End, Finish, Limits, Rejected, Request, RequestId, Snapshot, Tick, Updates,
 };
 
-use crate::script::{isolated_run, output_max};
+use crate::client::{Client, Standing};
 
 pub(crate) struct Books {
-    limits: Limits,
+    pub(crate) limits: Limits,
     /// Everybody who was taken, in the order of arrival; sorted by id as well.
     pub(crate) clients: Vec<Client>,
     /// Rows of the steps in flight, oldest step first.
-    flights: VecDeque<Vec<(usize, bool)>>,
-    oldest_since: Tick,
+    pub(crate) flights: VecDeque<Vec<(usize, bool)>>,
+    pub(crate) oldest_since: Tick,
     pub(crate) drain_deadline: Option<Tick>,
     pub(crate) num_submitted: u64,
     pub(crate) num_rejected: u64,
-    num_steps: u64,
-    num_preemptions: u64,
-}
-
-/// A request that was taken.
-pub(crate) struct Client {
-    pub(crate) request: Request,
-    output_max: u32,
-    /// Tokens that it is owed, or has.
-    output: Vec<TokenId>,
-    num_heard: usize,
-    pub(crate) end: Option<End>,
-    heard_end: bool,
-    heard_cached: bool,
-    /// Whether an outcome has come for it.
-    has_sampled: bool,
-    standing: Standing,
-    table: Vec<BlockId>,
-    num_text: u32,
-    num_planned: u32,
-    num_sampling: u32,
-    num_in_flight: u32,
-    /// Cached positions that its first row started at.
-    num_cached: Option<u32>,
-    /// The step by which it has ended, if nobody starves.
-    ends_by: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Holds nothing.
-    Away,
-    /// Holds a seat, and goes back to the queue.
-    Preempted,
-    /// Holds a seat.
-    Seated,
-}
-
-impl Client {
-    fn num_known(&self) -> u32 {
-        (self.request.prompt.len() + self.output.len()) as u32
-    }
-
-    fn horizon(&self) -> u32 {
-        self.num_known() + self.num_sampling
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.end.is_none() && self.standing != Standing::Seated
-    }
-
-    fn is_running(&self) -> bool {
-        self.end.is_none() && self.standing == Standing::Seated
-    }
-
-    /// Whether it wants rows.
-    fn is_plannable(&self) -> bool {
-        self.is_running() && self.output.len() as u32 + self.num_sampling < self.output_max
-    }
-
-    /// The most steps that it takes when nobody is older.
-    fn cost(&self, depth: u32) -> u64 {
-        u64::from(self.request.prompt.len() as u32 + self.output_max + 2) * u64::from(depth + 2)
-    }
+    pub(crate) num_steps: u64,
+    pub(crate) num_preemptions: u64,
 }
 
 impl Books {
@@ -135,24 +72,7 @@ impl Books {
             self.num_rejected += 1;
             return;
         }
-        self.clients.push(Client {
-            output_max: output_max(request, &self.limits),
-            output: Vec::new(),
-            num_heard: 0,
-            end: None,
-            heard_end: false,
-            heard_cached: false,
-            has_sampled: false,
-            standing: Standing::Away,
-            table: Vec::new(),
-            num_text: 0,
-            num_planned: 0,
-            num_sampling: 0,
-            num_in_flight: 0,
-            num_cached: None,
-            ends_by: 0,
-            request: request.clone(),
-        });
+        self.clients.push(Client::new(request, &self.limits));
         let depth = self.limits.pipeline_depth;
         let open = self.clients.iter().filter(|client| client.end.is_none());
         let ends_by = self.num_steps + open.map(|client| client.cost(depth)).sum::<u64>();
@@ -218,23 +138,6 @@ impl Books {
         self.check_stop(plan, after, num_preempted);
     }
 
-    /// `plan` said `None`: it had a reason.
-    pub(crate) fn planned_nothing(&mut self, before: &Snapshot, after: &Snapshot) {
-        let num_preempted = after.preemptions_total - before.preemptions_total;
-        self.preempt_youngest(num_preempted);
-        if self.flights.len() == self.limits.pipeline_depth as usize {
-            return;
-        }
-        let is_idle = self.flights.is_empty();
-        assert!(!is_idle || self.num_open() == 0, "law 7: nothing planned, and somebody waits");
-        let is_dry = after.blocks_used == after.blocks_total;
-        let wants = self.clients.iter().any(Client::is_plannable);
-        assert!(!wants || is_dry, "law 7: a running sequence was left out");
-        let is_stuck =
-            wants || !self.has_waiting() || self.head_is_blocked(after) || self.is_seated_out();
-        assert!(is_stuck, "law 7: a waiting sequence could have run");
-    }
-
     pub(crate) fn completed(&mut self, sampled: &[Sampled], now: Tick) {
         self.oldest_since = now;
         let flight = self.flights.pop_front().expect("a step was in flight");
@@ -289,55 +192,6 @@ impl Books {
         }
     }
 
-    /// Every count is what the books say.
-    pub(crate) fn check(&self, snapshot: &Snapshot) {
-        let held: BTreeSet<_> = self.holders().flat_map(|client| &client.table).collect();
-        let waiting = self.clients.iter().filter(|client| client.is_waiting());
-        let prompts = waiting.clone().map(|client| client.request.prompt.len() as u64);
-        let ended = |count: fn(End) -> bool| {
-            self.clients.iter().filter(|client| client.end.is_some_and(count)).count() as u64
-        };
-        let expected = Snapshot {
-            waiting: waiting.clone().count() as u32,
-            running: self.clients.iter().filter(|client| client.is_running()).count() as u32,
-            in_flight: self.flights.len() as u32,
-            blocks_total: self.limits.num_blocks,
-            blocks_used: held.len() as u32,
-            waiting_tokens: prompts.sum(),
-            submitted_total: self.num_submitted,
-            rejected_total: self.num_rejected,
-            finished_total: ended(|end| matches!(end, End::Finished(_))),
-            cancelled_total: ended(|end| matches!(end, End::Cancelled(_))),
-            failed_total: ended(|end| matches!(end, End::EngineFailed | End::NotFinite)),
-            tokens_total: self.clients.iter().map(|client| client.output.len() as u64).sum(),
-            steps_total: self.num_steps,
-            preemptions_total: self.num_preemptions,
-            draining: self.drain_deadline.is_some(),
-            // What the index holds is checked by the engine's reads.
-            ..*snapshot
-        };
-        assert_eq!(*snapshot, expected, "law 1, 2: the counts");
-        let num_left = snapshot.blocks_total - snapshot.blocks_used;
-        assert!(snapshot.blocks_cached <= num_left, "law 1: used + cached + free = total");
-        let is_on = self.limits.prefix_cache == PrefixCache::On;
-        assert!(is_on || snapshot.blocks_cached == 0, "without an index nothing is cached");
-    }
-
-    /// At the end of the world: who finished got exactly what an isolated run gives.
-    pub(crate) fn check_outputs(&self) {
-        for client in &self.clients {
-            let id = client.request.id;
-            let (whole, finish) = isolated_run(&client.request, &self.limits);
-            assert!(whole.starts_with(&client.output), "law 10: {id:?} got another text");
-            match client.end.unwrap_or_else(|| panic!("law 12: {id:?} never ended")) {
-                End::Cancelled(_) | End::EngineFailed | End::NotFinite => {}
-                End::Finished(how) => {
-                    assert_eq!((how, client.output.len()), (finish, whole.len()), "law 10: {id:?}");
-                }
-            }
-        }
-    }
-
     /// Blocks of everybody who may still touch them, but for one.
     pub(crate) fn held_without(&self, sequence: SequenceId) -> Vec<BlockId> {
         let others = self.holders().filter(|client| client.request.id.0 != sequence.0);
@@ -346,10 +200,6 @@ impl Books {
 
     pub(crate) fn num_open(&self) -> usize {
         self.clients.iter().filter(|client| client.end.is_none()).count()
-    }
-
-    pub(crate) fn num_preemptions(&self) -> u64 {
-        self.num_preemptions
     }
 
     fn step_deadline(&self) -> Option<Tick> {
@@ -386,18 +236,18 @@ impl Books {
         }
     }
 
-    fn index_of(&self, sequence: SequenceId) -> usize {
+    pub(crate) fn index_of(&self, sequence: SequenceId) -> usize {
         let id = RequestId(sequence.0);
         let found = self.clients.binary_search_by_key(&id, |client| client.request.id);
         found.expect("rows are for those who were taken")
     }
 
     /// Everybody who holds blocks.
-    fn holders(&self) -> impl Iterator<Item = &Client> {
+    pub(crate) fn holders(&self) -> impl Iterator<Item = &Client> {
         self.clients.iter().filter(|client| client.standing != Standing::Away)
     }
 
-    fn take_row(&mut self, row: &engine_contract::Row) -> (usize, bool) {
+    fn take_row(&mut self, row: &Row) -> (usize, bool) {
         let index = self.index_of(row.sequence);
         let is_oldest_waiting = !self.clients[..index].iter().any(Client::is_waiting);
         let is_seat_free = self.holders().count() < self.limits.rows_max as usize;
@@ -432,20 +282,6 @@ impl Books {
         (index, samples)
     }
 
-    /// Decodes come first, then chunks, then those admitted; among each the oldest first.
-    fn check_order_of_rows(&self, plan: &StepPlan) {
-        let rank = |row: &engine_contract::Row| {
-            let client = &self.clients[self.index_of(row.sequence)];
-            let group = match row.table {
-                TableChange::Fresh(_) => 2,
-                TableChange::Extend(_) if client.num_planned < client.num_text => 1,
-                TableChange::Extend(_) => 0,
-            };
-            (group, row.sequence)
-        };
-        assert!(plan.rows.iter().map(rank).is_sorted_by(|a, b| a < b), "law 8: order of rows");
-    }
-
     /// Those preempted by this very plan who are back in it, since by now they share more blocks.
     fn preempt_resumed(&mut self, plan: &StepPlan) -> u64 {
         let mut num_resumed = 0;
@@ -462,7 +298,7 @@ impl Books {
     }
 
     /// The youngest of those who still want rows go back to the queue.
-    fn preempt_youngest(&mut self, num_preempted: u64) {
+    pub(crate) fn preempt_youngest(&mut self, num_preempted: u64) {
         self.num_preemptions += num_preempted;
         for _ in 0..num_preempted {
             let index = self.clients.iter().rposition(Client::is_plannable);
@@ -472,84 +308,5 @@ impl Books {
             self.clients[index].standing = Standing::Preempted;
             self.settle(index);
         }
-    }
-
-    /// Who wants one token now, and whether that takes a block.
-    fn decoding(&self) -> Vec<(usize, bool)> {
-        let clients = self.clients.iter().enumerate();
-        let decoding = clients
-            .filter(|(_, client)| client.is_plannable() && client.num_planned >= client.num_text);
-        let size = self.limits.block_size;
-        decoding.map(|(index, client)| (index, client.num_planned.is_multiple_of(size))).collect()
-    }
-
-    /// No decode is left out, but for want of a block.
-    fn check_decodes(
-        &self,
-        plan: &StepPlan,
-        decoding: &[(usize, bool)],
-        after: &Snapshot,
-        num_preempted: u64,
-    ) {
-        let is_dry = after.blocks_used == after.blocks_total;
-        for &(index, takes_block) in decoding {
-            let client = &self.clients[index];
-            let id = client.request.id;
-            let has_row = plan.rows.iter().any(|row| row.sequence.0 == id.0);
-            let is_excused = takes_block && (is_dry || num_preempted > 0);
-            let is_out = client.standing != Standing::Seated;
-            assert!(has_row || is_excused || is_out, "law 7: {id:?} was held up");
-        }
-    }
-
-    /// The reason to stop is true.
-    fn check_stop(&self, plan: &StepPlan, after: &Snapshot, num_preempted: u64) {
-        let is_dry = after.blocks_used == after.blocks_total;
-        match plan.stop {
-            Stop::Blocks => {
-                let is_blocked = num_preempted > 0 || is_dry || self.head_is_blocked(after);
-                assert!(is_blocked, "law 7: there was a block for the next row");
-            }
-            Stop::Empty => {
-                assert!(!self.has_waiting(), "law 7: somebody waits");
-                for client in self.clients.iter().filter(|client| client.is_plannable()) {
-                    let id = client.request.id;
-                    let has_row = plan.rows.iter().any(|row| row.sequence.0 == id.0);
-                    assert!(has_row, "law 7: {id:?} was left out");
-                    let is_served = client.num_planned + 1 >= client.horizon();
-                    assert!(is_served, "law 7: {id:?} was cut short");
-                }
-            }
-            Stop::Rows => {
-                assert!(self.has_waiting() && self.is_seated_out(), "law 7: a seat is free")
-            }
-            Stop::Tokens => {
-                let budget = self.limits.step_tokens_max as usize;
-                assert_eq!(plan.num_tokens(), budget, "law 7: the budget is not spent");
-            }
-        }
-    }
-
-    fn has_waiting(&self) -> bool {
-        self.clients.iter().any(Client::is_waiting)
-    }
-
-    fn is_seated_out(&self) -> bool {
-        self.holders().count() == self.limits.rows_max as usize
-    }
-
-    /// Whether the oldest waiting has to wait for blocks, or for its own steps in flight.
-    fn head_is_blocked(&self, snapshot: &Snapshot) -> bool {
-        let Some(head) = self.clients.iter().find(|client| client.is_waiting()) else {
-            return false;
-        };
-        let num_blocks = |positions: u32| positions.div_ceil(self.limits.block_size);
-        let running = self.clients.iter().filter(|client| client.is_plannable());
-        let lacking = running.map(|client| {
-            num_blocks(client.num_text).saturating_sub(client.table.len() as u32) + 1
-        });
-        let num_needed = num_blocks(head.num_known()) + lacking.sum::<u32>();
-        let num_available = snapshot.blocks_total - snapshot.blocks_used;
-        head.standing == Standing::Preempted || num_available < num_needed
     }
 }

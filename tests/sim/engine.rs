@@ -85,7 +85,7 @@ impl Engine {
         self.texts.insert(SequenceId(request.id.0), text);
     }
 
-    /// Computes a step, as soon as it is launched. One answer in a hundred may be `not_finite`.
+    /// Computes a step, as soon as it is launched. Of a thousand outcomes, `not_finite` are.
     pub(crate) fn launch(&mut self, plan: &StepPlan, rng: &mut Rng, not_finite: u32) {
         let reach: Vec<_> = plan.rows.iter().map(|row| self.seat_row(row)).collect();
         for (row, mine) in plan.rows.iter().zip(&reach) {
@@ -99,7 +99,7 @@ impl Engine {
                 row.start as usize + row.tokens.len() == self.texts[&row.sequence].tokens.len();
             assert_eq!(row.sample.is_some(), is_last, "{:?} samples at its end", row.sequence);
             if row.sample.is_some() {
-                let outcome = self.sample(row, mine, rng.percent(not_finite));
+                let outcome = self.sample(row, mine, rng.chance(not_finite));
                 sampled.push(Sampled { sequence: row.sequence, outcome });
             }
         }

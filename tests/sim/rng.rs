@@ -19,9 +19,9 @@ impl Rng {
         range.start() + (self.next() % width) as u32
     }
 
-    /// True `percent` times of a hundred.
-    pub(crate) fn percent(&mut self, percent: u32) -> bool {
-        self.between(0..=99) < percent
+    /// True `per_mille` times of a thousand.
+    pub(crate) fn chance(&mut self, per_mille: u32) -> bool {
+        self.between(0..=999) < per_mille
     }
 
     pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {

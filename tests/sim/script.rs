@@ -10,14 +10,17 @@ use crate::rng::{Rng, mix};
 /// Few tokens, so that stop tokens come up and prompts collide.
 const VOCAB: u32 = 40;
 
-/// How the outside world behaves in one run: chances in percent of one event, or of one answer.
+/// How the outside world behaves in one run.
 pub(crate) struct Temper {
+    /// Chances that an event is one of these, in per mille.
     pub(crate) arrival: u32,
     pub(crate) cancel: u32,
-    pub(crate) poll: u32,
     pub(crate) fail: u32,
     pub(crate) drain: u32,
     pub(crate) stall: u32,
+    /// The chance that an event is followed by a poll, in per mille.
+    pub(crate) poll: u32,
+    /// The chance that an outcome is not finite, in per mille.
     pub(crate) not_finite: u32,
     /// Whether planning waits for an event of its own.
     pub(crate) lazy: bool,
@@ -26,19 +29,19 @@ pub(crate) struct Temper {
 
 impl Temper {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let calm = rng.percent(30);
-        let mut rare = |percent| if calm { 0 } else { *rng.pick(&[0, 0, percent]) };
-        let (cancel, fail, drain, stall) = (rare(8), rare(1), rare(1), rare(1));
-        let not_finite = rare(3);
+        let is_calm = rng.chance(300);
+        let mut rare = |chance| if is_calm { 0 } else { *rng.pick(&[0, 0, chance]) };
+        let (cancel, fail, drain, stall) = (rare(80), rare(3), rare(4), rare(4));
+        let not_finite = rare(8);
         Self {
-            arrival: *rng.pick(&[5, 20, 60]),
+            arrival: *rng.pick(&[50, 200, 600]),
             cancel,
-            poll: *rng.pick(&[5, 40, 100]),
             fail,
             drain,
             stall,
+            poll: *rng.pick(&[50, 400, 1_000]),
             not_finite,
-            lazy: rng.percent(25),
+            lazy: rng.chance(250),
             num_requests: rng.between(4..=30),
         }
     }
@@ -46,24 +49,27 @@ impl Temper {
 
 pub(crate) fn draw_limits(rng: &mut Rng) -> Limits {
     let block_size = *rng.pick(&[1, 2, 3, 4, 8]);
+    let context = *rng.pick(&[2, 16, 32, 48, 64]);
+    // Mostly room for about two sequences, so that they have to fight for it.
+    let crowded = rng.between(1..=2 * context) / block_size + 1;
     Limits {
         block_size,
-        num_blocks: if rng.percent(70) { rng.between(1..=16) } else { rng.between(16..=80) },
-        context: *rng.pick(&[2, 8, 24, 48, 64]),
-        rows_max: rng.between(1..=6),
-        step_tokens_max: if rng.percent(60) { rng.between(1..=8) } else { rng.between(8..=64) },
+        num_blocks: if rng.chance(750) { crowded } else { 6 * context },
+        context,
+        rows_max: *rng.pick(&[1, 2, 3, 4, 6]),
+        step_tokens_max: if rng.chance(600) { rng.between(1..=8) } else { rng.between(8..=64) },
         pipeline_depth: rng.between(1..=3),
-        waiting_max: rng.between(1..=12),
-        waiting_tokens_max: *rng.pick(&[1, 30, 100, 1_000]),
+        waiting_max: if rng.chance(300) { rng.between(1..=3) } else { 30 },
+        waiting_tokens_max: *rng.pick(&[1, 200, 1_000, 1_000]),
         step_timeout_us: 1_000,
-        prefix_cache: if rng.percent(70) { PrefixCache::On } else { PrefixCache::Off },
+        prefix_cache: if rng.chance(700) { PrefixCache::On } else { PrefixCache::Off },
     }
 }
 
 /// A prompt that begins like others do, and an output that may end early.
 pub(crate) fn draw_request(rng: &mut Rng, id: u64, limits: &Limits) -> Request {
-    let longest = if rng.percent(90) { limits.context.min(30) } else { limits.context + 2 };
-    let shortest = u32::from(rng.percent(98));
+    let longest = if rng.chance(900) { limits.context / 2 } else { limits.context + 2 };
+    let shortest = u32::from(rng.chance(980));
     let len = rng.between(shortest..=longest.max(1));
     let family = u64::from(rng.between(0..=2));
     let num_shared = rng.between(0..=len);
@@ -71,15 +77,15 @@ pub(crate) fn draw_request(rng: &mut Rng, id: u64, limits: &Limits) -> Request {
     let mut prompt: Vec<_> = shared.collect();
     prompt.extend((num_shared..len).map(|_| TokenId(rng.between(0..=VOCAB - 1))));
     let stop_tokens: Vec<_> =
-        (0..rng.between(0..=2)).map(|_| TokenId(rng.between(0..=VOCAB - 1))).collect();
+        (0..*rng.pick(&[0, 0, 1, 2])).map(|_| TokenId(rng.between(0..=VOCAB - 1))).collect();
     Request {
         id: RequestId(id),
         prompt: prompt.into(),
-        max_tokens: rng.between(1..=20),
+        max_tokens: *rng.pick(&[1, 2, 20, 60]),
         min_tokens: rng.between(0..=3),
         stop_tokens: stop_tokens.into(),
         sampling: Arc::new(Sampling { seed: rng.next(), ..Sampling::GREEDY }),
-        salt: u64::from(rng.percent(15)),
+        salt: u64::from(rng.chance(150)),
     }
 }
 

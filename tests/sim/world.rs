@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use engine_contract::{EngineError, Outcome, RowTokens, StepPlan, TableChange};
-use runtime_core::{CancelCause, Limits, RequestId, Scheduler, Tick, Updates};
+use runtime_core::{CancelCause, Limits, RequestId, Scheduler, Snapshot, Tick, Updates};
 
 use crate::books::Books;
 use crate::engine::Engine;
@@ -20,7 +20,7 @@ pub(crate) struct World {
     temper: Temper,
     scheduler: Scheduler,
     engine: Engine,
-    pub(crate) books: Books,
+    books: Books,
     updates: Updates,
     now: Tick,
     next_id: u64,
@@ -28,15 +28,16 @@ pub(crate) struct World {
     is_stalled: bool,
     /// Everything that happened, one event a line.
     pub(crate) trace: String,
+    /// Whether to print it as it happens.
+    echo: bool,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, echo: bool) -> Self {
         let mut rng = Rng::new(seed);
         let limits = draw_limits(&mut rng);
         let temper = Temper::draw(&mut rng);
-        let trace = format!("{limits:?}\n");
-        Self {
+        let mut world = Self {
             rng,
             temper,
             scheduler: Scheduler::new(limits),
@@ -46,9 +47,12 @@ impl World {
             now: Tick(0),
             next_id: 0,
             is_stalled: false,
-            trace,
+            trace: String::new(),
+            echo,
             limits,
-        }
+        };
+        world.note(format_args!("{limits:?}"));
+        world
     }
 
     /// Lets everything happen that is to happen, then waits until nothing is left to do.
@@ -62,30 +66,34 @@ impl World {
         panic!("law 12: not quiet after {events_max} events");
     }
 
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.scheduler.snapshot()
+    }
+
     fn event(&mut self) {
         self.now.0 += u64::from(self.rng.between(0..=10));
         let temper = &self.temper;
         let has_more = self.next_id < u64::from(temper.num_requests);
-        if has_more && self.rng.percent(temper.arrival) {
+        if has_more && self.rng.chance(temper.arrival) {
             self.submit();
-        } else if self.rng.percent(temper.cancel) {
+        } else if self.rng.chance(temper.cancel) {
             self.cancel();
-        } else if self.rng.percent(temper.fail) {
+        } else if self.rng.chance(temper.fail) {
             self.fail(&EngineError::Device("unplugged".into()));
-        } else if self.rng.percent(temper.drain) {
+        } else if self.rng.chance(temper.drain) {
             self.drain();
-        } else if self.rng.percent(temper.stall) {
+        } else if self.rng.chance(temper.stall) {
             self.is_stalled = true;
-        } else if self.rng.percent(50) {
+        } else if self.rng.chance(500) {
             self.complete();
         } else {
             self.tick();
         }
         self.check();
-        if !self.temper.lazy || self.rng.percent(30) {
+        if !self.temper.lazy || self.rng.chance(300) {
             self.plan();
         }
-        if self.rng.percent(self.temper.poll) {
+        if self.rng.chance(self.temper.poll) {
             self.poll();
         }
     }
@@ -149,11 +157,11 @@ impl World {
         self.books.completed(&output.sampled, self.now);
     }
 
-    /// The timer: late, early, or long after it was due.
+    /// The timer: early mostly, and when the engine hangs, on time or late.
     fn tick(&mut self) {
         let deadline = self.scheduler.next_deadline();
         assert_eq!(deadline, self.books.next_deadline(), "the next deadline");
-        let is_due = self.is_stalled || self.rng.percent(2);
+        let is_due = self.is_stalled || self.rng.chance(2);
         if let (Some(deadline), true) = (deadline, is_due) {
             self.now = self.now.max(deadline);
         }
@@ -187,7 +195,8 @@ impl World {
         for index in 0..self.updates.entries.len() {
             let update = self.updates.entries[index].clone();
             let tokens = &self.updates.tokens[update.tokens.clone()];
-            writeln!(self.trace, "  {} hears {tokens:?} {:?}", update.id.0, update.end).unwrap();
+            let line = format!("{} hears {tokens:?} {:?}", update.id.0, update.end);
+            self.note(format_args!("{line}"));
         }
         self.books.polled(&self.updates);
     }
@@ -210,7 +219,11 @@ impl World {
     }
 
     fn note(&mut self, event: std::fmt::Arguments<'_>) {
-        writeln!(self.trace, "{:>6} {event}", self.now.0).unwrap();
+        let start = self.trace.len();
+        writeln!(self.trace, "{:>6} {event}", self.now.0).expect("a string grows");
+        if self.echo {
+            print!("{}", &self.trace[start..]);
+        }
     }
 }
 
