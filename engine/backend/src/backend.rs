@@ -1,8 +1,6 @@
 //! The trait that a device implements.
 
-use crate::{
-    Activation, BackendError, CacheShape, Heads, Rope, StepLayout, Tensor,
-};
+use crate::{Activation, BackendError, CacheShape, Heads, Rope, StepLayout, Tensor};
 
 /// Computes a step's operations, in the order they are called.
 ///
@@ -54,6 +52,13 @@ pub trait Backend: Sized + 'static {
     /// Out of memory.
     fn cache(&mut self, shape: CacheShape) -> Result<Self::Cache, BackendError>;
 
+    /// Bytes that [`Self::cache`] takes: keys and values in single precision, unless the backend keeps
+    /// them otherwise.
+    #[must_use]
+    fn cache_bytes(shape: CacheShape) -> usize {
+        2 * shape.num_blocks * shape.block_size * shape.heads * shape.dim * size_of::<f32>()
+    }
+
     /// Room for the layout of any step within these sizes.
     ///
     /// # Errors
@@ -74,7 +79,13 @@ pub trait Backend: Sized + 'static {
     fn embed(&mut self, table: &Self::Matrix, step: &Self::Step, out: &mut Self::Buffer);
 
     /// `out = x / sqrt(mean(x^2) + eps) * weight`, row by row.
-    fn rms_norm(&mut self, x: &Self::Buffer, weight: &Self::Vector, eps: f32, out: &mut Self::Buffer);
+    fn rms_norm(
+        &mut self,
+        x: &Self::Buffer,
+        weight: &Self::Vector,
+        eps: f32,
+        out: &mut Self::Buffer,
+    );
 
     /// `residual += x`, then `out = rms_norm(residual)`.
     fn add_rms_norm(

@@ -1,1 +1,29 @@
-//! engine-model
+//! What a model's numbers mean: from a weights file to a decoder that runs on a backend.
+//!
+//! [`Gguf`] reads a file and believes nothing in it. [`Blueprint`] asks the file's architecture, which
+//! is data, what the model looks like and whether every weight is there. [`Decoder`] is the one generic
+//! decoder over an [`engine_backend::Backend`].
+//!
+//! No request, no device and no cache lifetime is known here, and nothing is allocated at step time.
+//! Start reading at [`spec`] and [`Decoder`].
+
+mod architecture;
+mod architectures;
+mod block;
+mod blueprint;
+mod decoder;
+mod error;
+mod loader;
+mod place;
+pub mod spec;
+mod weights;
+
+pub use architecture::Architecture;
+pub use blueprint::Blueprint;
+pub use decoder::Decoder;
+pub use error::ModelError;
+pub use place::Shape;
+pub use spec::DecoderSpec;
+pub use weights::{
+    ElementType, Gguf, GgufError, Header, Mapped, Metadata, Name, Section, Strings, TensorInfo,
+};

@@ -1,0 +1,42 @@
+//! From the last layer to tokens.
+
+use engine_backend::Backend;
+
+use super::Scratch;
+use crate::ModelError;
+use crate::loader::Loader;
+use crate::place::Place;
+
+/// The product that turns a position into logits.
+pub(crate) enum Head<B: Backend> {
+    Own(B::Matrix),
+    /// The embedding serves.
+    Tied,
+}
+
+impl<B: Backend> Head<B> {
+    pub(crate) fn load(loader: &mut Loader<'_, B>) -> Result<Self, ModelError> {
+        if loader.blueprint.ties_output() {
+            return Ok(Self::Tied);
+        }
+        Ok(Self::Own(loader.matrix(&[Place::Output], 0)?))
+    }
+
+    /// Draws a token for every sample of the step from `normed`.
+    pub(crate) fn run(
+        &self,
+        backend: &mut B,
+        step: &B::Step,
+        embedding: &B::Matrix,
+        scratch: &mut Scratch<B>,
+    ) {
+        let Scratch { normed, picked, logits, .. } = scratch;
+        let weight = match self {
+            Self::Own(weight) => weight,
+            Self::Tied => embedding,
+        };
+        backend.gather(normed, step, picked);
+        backend.linear(picked, weight, None, logits);
+        backend.sample(logits, step);
+    }
+}
