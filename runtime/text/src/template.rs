@@ -46,8 +46,9 @@ impl ChatTemplate {
             let len = source.len();
             return Err(TemplateError::SourceTooLong { len, max: SOURCE_BYTES_MAX });
         }
-        compile::compile(source).map_err(|error| TemplateError::Syntax(error.to_string()))?;
-        Ok(Self { source: source.to_owned(), marker: Marker::new(&special.control), special })
+        let source = compile::without_generation_tags(source).into_owned();
+        compile::compile(&source).map_err(|error| TemplateError::Syntax(error.to_string()))?;
+        Ok(Self { source, marker: Marker::new(&special.control), special })
     }
 
     /// Renders a conversation up to the place where the model answers.

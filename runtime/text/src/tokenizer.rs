@@ -13,6 +13,7 @@ use std::path::Path;
 use crate::mark::{is_markable, unmark};
 use crate::template::SpecialTokens;
 use crate::{Rendered, TokenKind, TokenizerError, Vocabulary};
+use byte_level::ByteLevel;
 use fixed::{Fixed, FixedTokens, Part};
 use pieces::Pieces;
 
@@ -21,7 +22,7 @@ use pieces::Pieces;
 /// Text is cut at fixed tokens first: control tokens where the caller wants them parsed, user-defined
 /// tokens always. What lies between goes to Hugging Face's `tokenizers`, which is given neither.
 pub struct Tokenizer {
-    library: tokenizers::Tokenizer,
+    model: Model,
     control: FixedTokens,
     /// Those control tokens that are told apart from text in a rendered conversation.
     markable: FixedTokens,
@@ -40,9 +41,15 @@ impl Tokenizer {
     /// If the parts of the vocabulary do not fit each other, or it needs a tokeniser that is not known.
     pub fn from_vocabulary(vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
         let index = vocabulary.index()?;
-        let (library, pieces) = match vocabulary.model.as_str() {
-            "gpt2" => byte_level::build(&vocabulary, &index)?,
-            "llama" => sentencepiece::build(&vocabulary, &index)?,
+        let (model, pieces) = match vocabulary.model.as_str() {
+            "gpt2" => (
+                Model::ByteLevel(ByteLevel::new(&vocabulary, &index)?.into()),
+                byte_level::pieces(&vocabulary),
+            ),
+            "llama" => (
+                Model::Library(sentencepiece::build(&vocabulary, &index)?.into()),
+                sentencepiece::pieces(&vocabulary)?,
+            ),
             model => {
                 return Err(TokenizerError::UnknownModel {
                     model: model.to_owned(),
@@ -56,7 +63,7 @@ impl Tokenizer {
             of_kind.map(|(id, text)| Fixed::new(id, text)).collect()
         };
         Self::assemble(Parts {
-            library,
+            model,
             control: of_kind(TokenKind::is_control),
             user_defined: of_kind(|kind| kind == TokenKind::UserDefined),
             pieces,
@@ -161,11 +168,7 @@ impl Tokenizer {
     fn encode_plain(&self, mut text: &str, ids: &mut Vec<u32>) {
         while !text.is_empty() {
             let (stretch, rest) = text.split_at(text.floor_char_boundary(STRETCH_BYTES_MAX));
-            let encoding = self
-                .library
-                .encode_fast(stretch, false)
-                .expect("every model built here encodes every text");
-            ids.extend_from_slice(encoding.get_ids());
+            self.model.encode(stretch, ids);
             text = rest;
         }
     }
@@ -179,7 +182,7 @@ impl Tokenizer {
         end_tokens.dedup();
         let markable = parts.control.iter().filter(|token| is_markable(&token.text)).cloned();
         Ok(Self {
-            library: parts.library,
+            model: parts.model,
             markable: FixedTokens::new(markable.collect())?,
             control: FixedTokens::new(parts.control)?,
             user_defined: FixedTokens::new(parts.user_defined)?,
@@ -192,9 +195,28 @@ impl Tokenizer {
     }
 }
 
+/// What turns text without fixed tokens into tokens.
+enum Model {
+    ByteLevel(Box<ByteLevel>),
+    Library(Box<tokenizers::Tokenizer>),
+}
+
+impl Model {
+    fn encode(&self, text: &str, ids: &mut Vec<u32>) {
+        match self {
+            Self::ByteLevel(model) => model.encode(text, ids),
+            Self::Library(library) => {
+                let encoding = library.encode_fast(text, false);
+                let encoding = encoding.expect("only an unknown token can fail, and was checked");
+                ids.extend_from_slice(encoding.get_ids());
+            }
+        }
+    }
+}
+
 /// What a tokeniser is made of, wherever that was read.
 struct Parts {
-    library: tokenizers::Tokenizer,
+    model: Model,
     control: Vec<Fixed>,
     user_defined: Vec<Fixed>,
     pieces: Pieces,
@@ -213,9 +235,10 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// The regular expression engine gives up, by panicking, after ten million retries in one match, and no
-/// pattern here retries more than once a byte. Text beyond any context is encoded in stretches.
-const STRETCH_BYTES_MAX: usize = 8 << 20;
+/// Longer text is encoded in stretches, which matters to no prompt that fits a context. Merging takes some
+/// hundred bytes of memory a character where nothing cuts a text into words, and the regular expression
+/// engine gives up, by panicking, after ten million retries in one match.
+const STRETCH_BYTES_MAX: usize = 1 << 20;
 
 /// Tokens that end a turn in some family of models, whatever its file says of them.
 const KNOWN_ENDS: &[&str] = &[

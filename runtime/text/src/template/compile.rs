@@ -1,5 +1,6 @@
 //! A template's source to instructions that pay for what they make.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use minijinja::machinery::{CodeGenerator, Instruction, Instructions, WhitespaceConfig, parse};
@@ -24,6 +25,33 @@ pub(super) fn compile(source: &str) -> Result<Compiled<'_>, Error> {
     let (instructions, blocks) = generator.finish();
     let blocks = blocks.iter().map(|(name, block)| (*name, metered(block))).collect();
     Ok(Compiled { instructions: metered(&instructions), blocks })
+}
+
+/// Hugging Face marks what the model itself says with `{% generation %}`, for training. Rendering has no
+/// use for it, so it becomes a condition that always holds.
+pub(super) fn without_generation_tags(source: &str) -> Cow<'_, str> {
+    if !source.contains("generation") {
+        return Cow::Borrowed(source);
+    }
+    let mut plain = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(tag) = rest.find("{%") {
+        let (before, after) = rest.split_at(tag + 2);
+        plain.push_str(before);
+        let Some(end) = after.find("%}") else {
+            rest = after;
+            break;
+        };
+        let (inside, after) = after.split_at(end);
+        plain.push_str(&match inside.trim_matches(['-', '+', ' ', '\t', '\n', '\r']) {
+            "generation" => inside.replace("generation", "if true"),
+            "endgeneration" => inside.replace("endgeneration", "endif"),
+            _ => inside.to_owned(),
+        });
+        rest = after;
+    }
+    plain.push_str(rest);
+    Cow::Owned(plain)
 }
 
 /// The same instructions, each followed by one that pays for the value it leaves on the stack.

@@ -62,6 +62,9 @@ fn add_payments(environment: &mut Environment<'static>, meter: &Arc<Meter>) {
 
 fn add_filters(environment: &mut Environment<'static>, meter: &Arc<Meter>) {
     environment.add_filter("tojson", python::to_json);
+    for name in ["length", "count"] {
+        environment.add_filter(name, length);
+    }
     let paying = Arc::clone(meter);
     environment.add_filter("replace", move |text: &str, from: &str, to: &str| {
         replace(&paying, text, from, to, None)
@@ -77,6 +80,11 @@ fn add_filters(environment: &mut Environment<'static>, meter: &Arc<Meter>) {
         check_format(format)?;
         minijinja::format_filter(minijinja::FormatStyle::Printf, format, &args)
     });
+}
+
+/// Jinja's `length`, which for something undefined is none.
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() { Ok(0) } else { filters::length(value) }
 }
 
 /// Python's methods of strings, lists and maps.

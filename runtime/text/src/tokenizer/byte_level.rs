@@ -4,26 +4,66 @@
 use std::collections::HashMap;
 
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::{Model as _, NormalizedString};
 
 use super::pieces::Pieces;
-use super::pretokenizer::PreTokenizer;
+use super::pretokenizer::{PreTokenizer, Words};
 use crate::{TokenKind, TokenizerError, Vocabulary};
 
-/// The tokeniser of a `gpt2` vocabulary.
-pub(super) fn build(
-    vocabulary: &Vocabulary,
-    index: &HashMap<&str, u32>,
-) -> Result<(tokenizers::Tokenizer, Pieces), TokenizerError> {
-    let pre = PreTokenizer::named(vocabulary.pre.as_deref())?;
-    let merges = merges(&vocabulary.merges, index)?;
-    let bpe = BPE::builder()
-        .vocab_and_merges(text_tokens(vocabulary, &merges), merges)
-        .ignore_merges(pre.whole_words)
-        .build()
-        .map_err(|error| TokenizerError::Library(error.to_string()))?;
-    let mut library = tokenizers::Tokenizer::new(bpe);
-    library.with_normalizer(pre.normalizer()).with_pre_tokenizer(Some(pre.build()?));
-    Ok((library, pieces(vocabulary)))
+/// The library's model with a shorter way to it: the library's own pipeline keeps account of where every
+/// character came from, which costs three times as much as the tokens.
+pub(super) struct ByteLevel {
+    compose: bool,
+    words: Words,
+    spelled_words: Words,
+    chars: [char; 256],
+    bpe: BPE,
+}
+
+impl ByteLevel {
+    /// The model of a `gpt2` vocabulary.
+    pub(super) fn new(
+        vocabulary: &Vocabulary,
+        index: &HashMap<&str, u32>,
+    ) -> Result<Self, TokenizerError> {
+        let pre = PreTokenizer::named(vocabulary.pre.as_deref())?;
+        let merges = merges(&vocabulary.merges, index)?;
+        let bpe = BPE::builder()
+            .vocab_and_merges(text_tokens(vocabulary, &merges), merges)
+            .ignore_merges(pre.whole_words)
+            .build()
+            .map_err(|error| TokenizerError::Library(error.to_string()))?;
+        Ok(Self {
+            compose: pre.compose,
+            words: pre.words()?,
+            spelled_words: pre.spelled_words()?,
+            chars: chars(),
+            bpe,
+        })
+    }
+
+    /// Appends the tokens of `text`. A byte that has no token is left out, as the library does.
+    pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) {
+        if self.compose && !text.is_ascii() {
+            let mut composed = NormalizedString::from(text);
+            composed.nfc();
+            self.encode_composed(composed.get(), ids);
+        } else {
+            self.encode_composed(text, ids);
+        }
+    }
+
+    fn encode_composed(&self, text: &str, ids: &mut Vec<u32>) {
+        let mut spelled = String::new();
+        self.words.each(text, &mut |word| {
+            spelled.clear();
+            spelled.extend(word.bytes().map(|byte| self.chars[usize::from(byte)]));
+            self.spelled_words.each(&spelled, &mut |word| {
+                let tokens = self.bpe.tokenize(word).expect("only an unknown token can fail");
+                ids.extend(tokens.iter().map(|token| token.id));
+            });
+        });
+    }
 }
 
 /// The tokens that text may become without being written out: control tokens are not among them,
@@ -69,7 +109,8 @@ fn merges(lines: &[String], index: &HashMap<&str, u32>) -> Result<Merges, Tokeni
     lines.iter().enumerate().map(&mut merge).collect()
 }
 
-fn pieces(vocabulary: &Vocabulary) -> Pieces {
+/// The bytes of every token.
+pub(super) fn pieces(vocabulary: &Vocabulary) -> Pieces {
     let alphabet = alphabet();
     let bytes = vocabulary.tokens.iter().map(String::len).sum();
     let mut pieces = Pieces::with_capacity(vocabulary.tokens.len(), bytes);
@@ -111,6 +152,17 @@ pub(super) fn alphabet() -> Vec<Option<u8>> {
         }
     }
     alphabet
+}
+
+/// The character that each byte is written as.
+fn chars() -> [char; 256] {
+    let mut chars = ['\0'; 256];
+    for (code, byte) in (0u32..).zip(alphabet()) {
+        if let (Some(char), Some(byte)) = (char::from_u32(code), byte) {
+            chars[usize::from(byte)] = char;
+        }
+    }
+    chars
 }
 
 #[cfg(test)]

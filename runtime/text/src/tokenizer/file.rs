@@ -9,7 +9,7 @@ use tokenizers::models::bpe::BPE;
 
 use super::fixed::Fixed;
 use super::pieces::Pieces;
-use super::{Parts, byte_level, sentencepiece};
+use super::{Model, Parts, byte_level, sentencepiece};
 use crate::TokenizerError;
 
 /// How a file's tokens are written.
@@ -36,7 +36,7 @@ pub(super) fn read(path: &Path) -> Result<Parts, TokenizerError> {
         .with_normalizer(whole.get_normalizer().cloned())
         .with_pre_tokenizer(whole.get_pre_tokenizer().cloned());
     Ok(Parts {
-        library,
+        model: Model::Library(library.into()),
         control,
         user_defined,
         pieces,

@@ -12,15 +12,14 @@ use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 use super::pieces::Pieces;
 use crate::{TokenKind, TokenizerError, Vocabulary};
 
-/// The tokeniser of a `llama` vocabulary.
+/// The library's tokeniser of a `llama` vocabulary.
 pub(super) fn build(
     vocabulary: &Vocabulary,
     index: &HashMap<&str, u32>,
-) -> Result<(tokenizers::Tokenizer, Pieces), TokenizerError> {
+) -> Result<tokenizers::Tokenizer, TokenizerError> {
     if vocabulary.scores.is_empty() {
         return Err(TokenizerError::NoScores);
     }
-    let pieces = pieces(vocabulary)?;
     check_bytes(vocabulary, index)?;
     let vocab: Vocab = (0u32..)
         .zip(&vocabulary.tokens)
@@ -40,7 +39,7 @@ pub(super) fn build(
     normalizers.push(Replace::new(" ", SPACE.to_string()).map_err(library_error)?.into());
     let mut library = tokenizers::Tokenizer::new(bpe);
     library.with_normalizer(Some(Sequence::new(normalizers)));
-    Ok((library, pieces))
+    Ok(library)
 }
 
 /// Every byte needs its token: no text may get lost.
@@ -91,7 +90,8 @@ fn is_text(kind: TokenKind) -> bool {
     }
 }
 
-fn pieces(vocabulary: &Vocabulary) -> Result<Pieces, TokenizerError> {
+/// The bytes of every token.
+pub(super) fn pieces(vocabulary: &Vocabulary) -> Result<Pieces, TokenizerError> {
     let bytes = vocabulary.tokens.iter().map(String::len).sum();
     let mut pieces = Pieces::with_capacity(vocabulary.tokens.len(), bytes);
     for (id, token) in (0u32..).zip(&vocabulary.tokens) {

@@ -141,9 +141,9 @@ fn sentencepiece_merges_by_score_and_spells_the_rest_in_bytes() {
 }
 
 #[test]
-fn a_long_text_without_any_cut_is_encoded() {
-    let tokenizer = build(small());
-    for unit in ["ab", " ", "\n", "!", "7", "é"] {
+fn a_text_that_a_pattern_cannot_cut_is_encoded_at_any_length() {
+    let tokenizer = build(Vocabulary { pre: Some("llama-bpe".to_owned()), ..small() });
+    for unit in ["ab", " ", "\n", "é"] {
         let text = unit.repeat((STRETCH_BYTES_MAX + 3) / unit.len());
         let ids = tokenizer.encode_text(&text);
         assert!(text_of(&tokenizer, &ids) == text, "{unit:?} came back different");
@@ -198,8 +198,11 @@ fn a_bad_sentencepiece_vocabulary_is_refused() {
     let mut kinds = good().kinds;
     kinds[2 + 0x41] = TokenKind::Normal;
     refused(Vocabulary { kinds, ..good() }, "<0x41>");
-    let mut tokens = good().tokens;
-    tokens[2 + 0x41] = "<0x+1>".to_owned();
-    refused(Vocabulary { tokens, ..good() }, "token 67 stands for a byte but is");
+    let mut kinds = good().kinds;
+    kinds[258] = TokenKind::Byte;
+    for form in ["a", "<0x+1>", "<0x1>", "0x41"] {
+        let vocabulary = Vocabulary { kinds: kinds.clone(), ..sentencepiece(&[form]) };
+        refused(vocabulary, &format!("token 258 stands for a byte but is \"{form}\""));
+    }
     refused(sentencepiece(&["a", &"a".repeat(2_000)]), "token 259 has 2000 bytes");
 }
