@@ -54,8 +54,8 @@ impl Budget {
         self.stop.is_some()
     }
 
-    /// Why the step stopped growing: if nothing was left out, there was nothing else to do.
+    /// Why the step stopped growing. If nothing was left out, it may still be full.
     pub(crate) fn reason(&self) -> Stop {
-        self.stop.unwrap_or(Stop::Empty)
+        self.stop.unwrap_or(if self.num_tokens == 0 { Stop::Tokens } else { Stop::Empty })
     }
 }
