@@ -57,7 +57,7 @@ impl ChatTemplate {
     /// If the template refuses the messages in its own words, if it cannot make sense of them, or if it
     /// takes too long.
     pub fn render(&self, messages: &[Message]) -> Result<Rendered, TemplateError> {
-        let meter = Arc::new(Meter::new(self.budget(messages)));
+        let meter = Arc::new(Meter::new(budget(messages)));
         let environment = environment::environment(&meter);
         let compiled = compile::compile(&self.source).map_err(|e| meter::template_error(&e))?;
         let context = context! {
@@ -80,12 +80,12 @@ impl ChatTemplate {
             content => self.marker.mark(&message.content),
         }
     }
+}
 
-    /// Bytes that rendering may make. A template makes each message a few times over on its way.
-    fn budget(&self, messages: &[Message]) -> usize {
-        let given: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
-        BUDGET_BYTES + given.saturating_mul(BUDGET_FACTOR)
-    }
+/// Bytes that rendering may make. A template makes each message a few times over on its way.
+fn budget(messages: &[Message]) -> usize {
+    let given: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
+    BUDGET_BYTES.saturating_add(given.saturating_mul(BUDGET_FACTOR))
 }
 
 impl std::fmt::Debug for ChatTemplate {

@@ -22,7 +22,7 @@ struct ReducedVocabulary {
 }
 
 fn reference() -> Reference {
-    serde_json::from_str(include_str!("reference/tokens.json")).unwrap()
+    serde_json::from_str(include_str!("reference/tokens.json")).expect("tokens.py writes it so")
 }
 
 fn tokenizer(reference: &Reference, pre: &str) -> Tokenizer {
@@ -39,7 +39,7 @@ fn tokenizer(reference: &Reference, pre: &str) -> Tokenizer {
         merges: vocabulary.merges.clone(),
         ..Vocabulary::default()
     })
-    .unwrap()
+    .expect("a part of a good vocabulary is one")
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_bytes_of_the_tokens_are_the_text() {
 
 /// A `tokenizer.json` of the reduced vocabulary, with `<|im_start|>` before every text.
 fn file(vocabulary: &ReducedVocabulary) -> Value {
-    let id = |token: &String| vocabulary.tokens.iter().position(|t| t == token).unwrap();
+    let id = |token: &String| vocabulary.tokens.iter().position(|t| t == token);
     let added = |token: &String| {
         json!({
             "id": id(token), "content": token, "special": true, "normalized": false,
@@ -120,8 +120,8 @@ fn file(vocabulary: &ReducedVocabulary) -> Value {
 }
 
 fn from_file(json: &Value) -> Result<Tokenizer, TokenizerError> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), json.to_string()).unwrap();
+    let file = tempfile::NamedTempFile::new().expect("a place for temporary files");
+    std::fs::write(file.path(), json.to_string()).expect("room for a file");
     Tokenizer::from_file(file.path())
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Compiled<'source> {
 pub(super) fn compile(source: &str) -> Result<Compiled<'_>, Error> {
     let whitespace =
         WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: true, trim_blocks: true };
-    let tree = parse(source, NAME, SyntaxConfig::default(), whitespace)?;
+    let tree = parse(source, NAME, SyntaxConfig, whitespace)?;
     let mut generator = CodeGenerator::new(NAME, source);
     generator.compile_stmt(&tree);
     let (instructions, blocks) = generator.finish();
@@ -96,7 +96,59 @@ fn with_payment<'source>(instruction: &Instruction<'source>) -> Vec<Instruction<
         | I::CallObject(_)
         | I::EndCapture
         | I::Iterate(_) => vec![instruction.clone(), filter(PAY, 1)],
-        _ => vec![instruction.clone()],
+        // These leave what was there before, something small, or nothing.
+        I::BeginCapture(_)
+        | I::BuildKwargs(_)
+        | I::BuildMacro(..)
+        | I::CallBlock(_)
+        | I::CompareAndPreserve(_)
+        | I::DiscardTop
+        | I::Div
+        | I::DupTop
+        | I::Emit
+        | I::Enclose(_)
+        | I::Eq
+        | I::ExportLocals
+        | I::FastRecurse
+        | I::FastSuper
+        | I::GetAttr(_)
+        | I::GetClosure
+        | I::GetItem
+        | I::Gt
+        | I::Gte
+        | I::In
+        | I::Include(_)
+        | I::IntDiv
+        | I::IsUndefined
+        | I::Jump(_)
+        | I::JumpIfFalse(_)
+        | I::JumpIfFalseOrPop(_)
+        | I::JumpIfTrueOrPop(_)
+        | I::LoadBlocks
+        | I::LoadConst(_)
+        | I::Lookup(_)
+        | I::Lt
+        | I::Lte
+        | I::MergeKwargs(_)
+        | I::Ne
+        | I::Neg
+        | I::Not
+        | I::PerformTest(..)
+        | I::PopAutoEscape
+        | I::PopFrame
+        | I::PopLoopFrame
+        | I::Pow
+        | I::PushAutoEscape
+        | I::PushDidNotIterate
+        | I::PushLoop(_)
+        | I::PushWith
+        | I::Rem
+        | I::Return
+        | I::StoreLocal(_)
+        | I::Sub
+        | I::Swap
+        | I::UnpackList(_)
+        | I::UnpackLists(_) => vec![instruction.clone()],
     }
 }
 
@@ -109,15 +161,16 @@ fn filter<'source>(name: &'static str, num_args: u16) -> Instruction<'source> {
 
 fn jump_target<'i>(instruction: &'i mut Instruction<'_>) -> Option<&'i mut u32> {
     use Instruction as I;
-    match instruction {
-        I::Iterate(target)
-        | I::Jump(target)
-        | I::JumpIfFalse(target)
-        | I::JumpIfFalseOrPop(target)
-        | I::JumpIfTrueOrPop(target)
-        | I::BuildMacro(_, target, _) => Some(target),
-        _ => None,
-    }
+    let (I::Iterate(target)
+    | I::Jump(target)
+    | I::JumpIfFalse(target)
+    | I::JumpIfFalseOrPop(target)
+    | I::JumpIfTrueOrPop(target)
+    | I::BuildMacro(_, target, _)) = instruction
+    else {
+        return None;
+    };
+    Some(target)
 }
 
 /// What error messages call the template.

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use minijinja::value::{Rest, ValueKind};
+use minijinja::value::Rest;
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters};
 use minijinja_contrib::pycompat;
 
@@ -162,9 +162,9 @@ fn multiply_numbers(a: &Value, b: &Value) -> Result<Value, Error> {
 /// Jinja's `indent`, with a width that a page has.
 fn indent(state: &State<'_, '_>, text: Value, args: &[Value]) -> Result<Value, Error> {
     const WIDTH_MAX: usize = 64;
-    let widths = args.iter().flat_map(|arg| match arg.kind() {
-        ValueKind::Map => arg.get_attr("width").ok(),
-        _ => Some(arg.clone()),
+    let widths = args.iter().flat_map(|arg| match arg.is_kwargs() {
+        true => arg.get_attr("width").ok(),
+        false => Some(arg.clone()),
     });
     if widths.flat_map(|width| width.as_usize()).any(|width| width > WIDTH_MAX) {
         let reason = format!("cannot indent by more than {WIDTH_MAX}");

@@ -34,9 +34,10 @@ impl Meter {
 
     /// Pays for a value that was just made. A lazy sequence is made now, or it would be made unpaid.
     pub(super) fn pay(&self, value: Value) -> Result<Value, Error> {
-        let value = match value.kind() {
-            ValueKind::Iterable => Value::from(self.collect(&value)?),
-            _ => value,
+        let value = if value.kind() == ValueKind::Iterable {
+            Value::from(self.collect(&value)?)
+        } else {
+            value
         };
         self.weigh(&value, 0)?;
         Ok(value)
@@ -62,21 +63,16 @@ impl Meter {
         if depth > 0 {
             check_storable(value)?;
         }
-        match value.kind() {
-            ValueKind::Seq => {
-                for item in value.try_iter()? {
-                    self.charge(NODE_BYTES)?;
-                    self.weigh(&item, depth + 1)?;
-                }
+        let is_map = value.kind() == ValueKind::Map;
+        if !is_map && value.kind() != ValueKind::Seq {
+            return self.charge(0);
+        }
+        for item in value.try_iter()? {
+            self.charge(NODE_BYTES)?;
+            self.weigh(&item, depth + 1)?;
+            if is_map {
+                self.weigh(&value.get_item(&item)?, depth + 1)?;
             }
-            ValueKind::Map => {
-                for key in value.try_iter()? {
-                    self.charge(NODE_BYTES)?;
-                    self.weigh(&key, depth + 1)?;
-                    self.weigh(&value.get_item(&key)?, depth + 1)?;
-                }
-            }
-            _ => self.charge(0)?,
         }
         Ok(())
     }

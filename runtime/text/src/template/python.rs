@@ -9,10 +9,12 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 /// Writes a value as `str()` would.
 pub(super) fn write(out: &mut Output<'_>, value: &Value) -> Result<(), Error> {
-    let written = match value.kind() {
-        ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }),
-        ValueKind::None => out.write_str("None"),
-        _ => write!(out, "{value}"),
+    let written = if value.is_none() {
+        out.write_str("None")
+    } else if value.kind() == ValueKind::Bool {
+        out.write_str(if value.is_true() { "True" } else { "False" })
+    } else {
+        write!(out, "{value}")
     };
     written.map_err(Error::from)
 }
