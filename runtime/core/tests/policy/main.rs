@@ -1,9 +1,9 @@
 //! The policy at a glance: what each step computes, for whom, and why it stopped growing.
 //!
-//! Requests are named a, b, c in the order of arrival, and all prompts begin alike. In a row, `5p` is a
-//! chunk of five tokens, `1d` one token that the host knows, `1d*` one that it does not know yet; `@8`
-//! says that a sequence starts at position 8, having found what is before it. Under a step stands what
-//! requests heard before the next was planned, but for their tokens.
+//! Requests are named a, b, c in the order of arrival; unless a script says otherwise, all prompts
+//! begin alike. In a row, `5p` is a chunk of five tokens, `1d` one token that the host knows, `1d*` one
+//! that it does not know yet; `@8` says that a sequence starts at position 8, having found what is
+//! before it. Under a step stands what requests heard before the next was planned, but for their tokens.
 
 mod script;
 
@@ -113,6 +113,46 @@ fn a_prefix_is_found_once_its_step_has_ended_and_one_token_is_left_to_compute() 
                      d had 8 tokens cached
                      d Finished(Length)
             blocks used=0 cached=2
+        "#]],
+    );
+}
+
+#[test]
+fn the_least_recently_used_prefix_is_evicted_first_and_from_its_end() {
+    check(
+        limits().prefix_cache().blocks(5),
+        |s| {
+            s.submit_of(0, 8, 1);
+            s.run();
+            s.submit_of(1, 8, 1);
+            s.run();
+            s.blocks();
+            s.submit_of(0, 9, 1);
+            s.run();
+            s.submit_of(2, 8, 1);
+            s.run();
+            s.blocks();
+            s.submit_of(1, 9, 1);
+            s.submit_of(0, 9, 1);
+            s.run();
+        },
+        &expect![[r#"
+            step 1   a:8p                           stop=empty
+                     a Finished(Length)
+            step 2   b:8p                           stop=empty
+                     b Finished(Length)
+            blocks used=0 cached=4
+            step 3   c:1p@8                         stop=empty
+                     c had 8 tokens cached
+                     c Finished(Length)
+            step 4   d:8p                           stop=empty
+                     d Finished(Length)
+            blocks used=0 cached=5
+            step 5   e:5p@4                         stop=blocks
+                     e had 4 tokens cached
+                     e Finished(Length)
+            step 6   f:9p                           stop=empty
+                     f Finished(Length)
         "#]],
     );
 }

@@ -97,9 +97,14 @@ impl Script {
         }
     }
 
-    /// The next request: `num_prompt` tokens that begin like everybody's, `max_tokens` to generate.
+    /// The next request: `num_prompt` tokens that begin like most others', `max_tokens` to generate.
     pub(crate) fn submit(&mut self, num_prompt: u32, max_tokens: u32) {
-        let request = self.request(num_prompt, max_tokens);
+        self.submit_of(0, num_prompt, max_tokens);
+    }
+
+    /// The next request, whose prompt begins like those of its `family`.
+    pub(crate) fn submit_of(&mut self, family: u32, num_prompt: u32, max_tokens: u32) {
+        let request = self.request(family, num_prompt, max_tokens);
         let id = request.id.0;
         if let Err(rejected) = self.scheduler.submit(request, self.now) {
             self.log_refusal(id, rejected);
@@ -113,18 +118,18 @@ impl Script {
     }
 
     pub(crate) fn cancel(&mut self, name: char) {
-        writeln!(self.log, "cancel {name}").unwrap();
+        self.note(format_args!("cancel {name}"));
         self.scheduler.cancel(RequestId(name as u64 - u64::from(b'a')), CancelCause::Disconnect);
         self.poll();
     }
 
     pub(crate) fn drain(&mut self, deadline: u64) {
-        writeln!(self.log, "drain by {deadline}").unwrap();
+        self.note(format_args!("drain by {deadline}"));
         self.scheduler.drain(Tick(deadline));
     }
 
     pub(crate) fn fail(&mut self) {
-        writeln!(self.log, "engine fails").unwrap();
+        self.note(format_args!("engine fails"));
         self.in_flight.clear();
         self.scheduler.fail(&EngineError::TimedOut, self.now);
         self.poll();
@@ -135,7 +140,7 @@ impl Script {
         self.now = Tick(now);
         let error = self.scheduler.tick(self.now);
         let next = self.scheduler.next_deadline().map(|next| next.0);
-        writeln!(self.log, "tick {now}: error={error:?} next={next:?}").unwrap();
+        self.note(format_args!("tick {now}: error={error:?} next={next:?}"));
         self.poll();
     }
 
@@ -148,11 +153,9 @@ impl Script {
             let num_preempted = after.preemptions_total - before.preemptions_total;
             if num_preempted > 0 {
                 let (used, total) = (before.blocks_used, before.blocks_total);
-                writeln!(
-                    self.log,
+                self.note(format_args!(
                     "         {used} of {total} blocks used: preempts {num_preempted}"
-                )
-                .unwrap();
+                ));
             }
             let Some(plan) = plan else { return };
             self.log_plan(&plan);
@@ -187,15 +190,15 @@ impl Script {
     pub(crate) fn blocks(&mut self) {
         let snapshot = self.scheduler.snapshot();
         let (used, cached) = (snapshot.blocks_used, snapshot.blocks_cached);
-        writeln!(self.log, "blocks used={used} cached={cached}").unwrap();
+        self.note(format_args!("blocks used={used} cached={cached}"));
     }
 
-    fn request(&mut self, num_prompt: u32, max_tokens: u32) -> Request {
+    fn request(&mut self, family: u32, num_prompt: u32, max_tokens: u32) -> Request {
         let id = RequestId(self.num_requests);
         self.num_requests += 1;
         Request {
             id,
-            prompt: (0..num_prompt).map(TokenId).collect(),
+            prompt: (0..num_prompt).map(|position| TokenId(1_000 * family + position)).collect(),
             max_tokens,
             min_tokens: 0,
             stop_tokens: Arc::new([STOP]),
@@ -219,11 +222,15 @@ impl Script {
             Stop::Tokens => "tokens",
         };
         let (step, rows) = (plan.step.0 + 1, rows.join(" "));
-        writeln!(self.log, "step {step:<3} {rows:<30} stop={stop}").unwrap();
+        self.note(format_args!("step {step:<3} {rows:<30} stop={stop}"));
     }
 
     fn log_refusal(&mut self, id: u64, rejected: Rejected) {
-        writeln!(self.log, "{} refused: {rejected}", name(id)).unwrap();
+        self.note(format_args!("{} refused: {rejected}", name(id)));
+    }
+
+    fn note(&mut self, line: std::fmt::Arguments<'_>) {
+        writeln!(self.log, "{line}").expect("a string grows");
     }
 
     /// What requests hear, if it is more than tokens.
@@ -233,10 +240,10 @@ impl Script {
         for update in updates.entries {
             let name = name(update.id.0);
             if let Some(num_cached @ 1..) = update.num_cached {
-                writeln!(self.log, "         {name} had {num_cached} tokens cached").unwrap();
+                self.note(format_args!("         {name} had {num_cached} tokens cached"));
             }
             if let Some(end) = update.end {
-                writeln!(self.log, "         {name} {end:?}").unwrap();
+                self.note(format_args!("         {name} {end:?}"));
             }
         }
     }
