@@ -49,6 +49,9 @@ pub(crate) struct Generate {
     /// What to say to the model.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: String,
+    /// What the model is told before it.
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    pub(crate) system: Option<String>,
     /// Most tokens to generate.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: u32,

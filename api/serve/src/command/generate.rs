@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 
 use actix_rt::System;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use engine_contract::Sampling;
 use futures_core::Stream as _;
 use runtime::{Delta, Ends, Failure, Generation, Handle, Prompt, Runtime, Status};
@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Generate) -> Result<ExitCode> {
     let level = options.settings.log_level.unwrap_or(Level::Warn);
     let _logging = Logging::start(&Log { level, ..config.log })?;
     let Assembled { model, factory, .. } = assemble(&locate(&source)?, &config, composed.engine)?;
-    let generate = generate(options, model.template.is_some());
+    let generate = generate(options, prompt(options, model.template.is_some())?);
     System::new().block_on(async move {
         let handle = Runtime::start(composed.runtime, model, factory);
         serving(&handle).await?;
@@ -39,14 +39,24 @@ pub(crate) fn run(options: &Generate) -> Result<ExitCode> {
     })
 }
 
-fn generate(options: &Generate, has_template: bool) -> runtime::Generate {
-    let text = options.prompt.clone();
-    let chat = has_template && !options.raw;
+/// A conversation, or plain text where that is asked for.
+fn prompt(options: &Generate, has_template: bool) -> Result<Prompt> {
+    if options.raw {
+        return Ok(Prompt::Text(options.prompt.clone()));
+    }
+    ensure!(
+        has_template,
+        "this model has no chat template; add --raw to continue the prompt as it is"
+    );
+    let message =
+        |role: &str, text: &String| Message { role: role.to_owned(), content: text.clone() };
+    let system = options.system.iter().map(|text| message("system", text));
+    Ok(Prompt::Chat(system.chain([message("user", &options.prompt)]).collect()))
+}
+
+fn generate(options: &Generate, prompt: Prompt) -> runtime::Generate {
     runtime::Generate {
-        prompt: match chat {
-            true => Prompt::Chat(vec![Message { role: "user".to_owned(), content: text }]),
-            false => Prompt::Text(text),
-        },
+        prompt,
         sampling: Sampling {
             temperature: options.temperature,
             seed: options.seed,

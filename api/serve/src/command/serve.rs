@@ -77,7 +77,11 @@ fn announce(handle: &Handle, addresses: &[SocketAddr]) -> Result<()> {
     let body = serde_json::json!({
         "model": id,
         "stream": true,
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "temperature": 0,
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "What is the capital of France?"},
+        ],
     });
     let body = body.to_string().replace('\'', r"'\''");
     terminal::write(&format!(

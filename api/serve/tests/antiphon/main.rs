@@ -1,5 +1,7 @@
 //! The binary as a user meets it: its words, its exit codes, and what it leaves on the disk.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
+
 mod command_line;
 mod configuration;
 mod desk;
