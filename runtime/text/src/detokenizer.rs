@@ -6,8 +6,8 @@ use crate::Tokenizer;
 
 /// Turns the tokens of one output into text.
 ///
-/// A token may end in the middle of a UTF-8 character; its bytes wait (at most three) until the next
-/// token completes it. Bytes that are not UTF-8 become U+FFFD exactly where
+/// A token may end in the middle of a UTF-8 character; its bytes wait (at most three) until the
+/// next token completes it. Bytes that are not UTF-8 become U+FFFD exactly where
 /// [`String::from_utf8_lossy`] would put one, were it given all bytes at once.
 #[derive(Clone, Debug)]
 pub struct Detokenizer {
@@ -37,7 +37,8 @@ impl Detokenizer {
     }
 }
 
-/// Moves everything from `tail` to `out` but the beginning of a character that may yet be completed.
+/// Moves everything from `tail` to `out` but the beginning of a character that may yet be
+/// completed.
 fn take_complete(tail: &mut Vec<u8>, out: &mut String) {
     let mut rest = tail.as_slice();
     loop {

@@ -1,11 +1,12 @@
 //! Tokens and text: tokeniser, incremental detokeniser, stop strings, chat template.
 //!
-//! A [`Tokenizer`] is built from the vocabulary that a model file carries, a [`ChatTemplate`] from the
-//! template it carries; both are made once and shared. A [`Detokenizer`] and a [`StopMatcher`] belong
-//! to one output. There is no I/O here beyond loading a file, and no request or actor is known.
+//! A [`Tokenizer`] is built from the vocabulary that a model file carries, a [`ChatTemplate`] from
+//! the template it carries; both are made once and shared. A [`Detokenizer`] and a [`StopMatcher`]
+//! belong to one output. There is no I/O here beyond loading a file, and no request or actor is
+//! known.
 //!
-//! Invariant: text that a client sends never becomes a control token by way of a chat template. Start
-//! reading at [`Tokenizer`], then [`Rendered`] for how that invariant is kept.
+//! Invariant: text that a client sends never becomes a control token by way of a chat template.
+//! Start reading at [`Tokenizer`], then [`Rendered`] for how that invariant is kept.
 
 mod detokenizer;
 mod error;

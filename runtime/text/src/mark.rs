@@ -1,18 +1,18 @@
 //! Keeps what messages say apart from what the chat template says.
 //!
-//! A rendered conversation is one string, and a client may write `<|im_end|>` into a message. So before
-//! rendering, a mark is put inside every control token's text that a message contains, and where a
-//! message's border could complete one together with the text beside it. The template carries the marks
-//! along; control tokens are then looked for in the marked text, where a marked one is not found, and
-//! the marks are taken out of what lies between.
+//! A rendered conversation is one string, and a client may write `<|im_end|>` into a message. So
+//! before rendering, a mark is put inside every control token's text that a message contains, and
+//! where a message's border could complete one together with the text beside it. The template
+//! carries the marks along; control tokens are then looked for in the marked text, where a marked
+//! one is not found, and the marks are taken out of what lies between.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 
 use aho_corasick::AhoCorasick;
 
-/// A conversation as a chat template renders it, with the messages' own text still told apart from the
-/// template's. [`crate::Tokenizer::encode_rendered`] turns it into tokens.
+/// A conversation as a chat template renders it, with the messages' own text still told apart from
+/// the template's. [`crate::Tokenizer::encode_rendered`] turns it into tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     marked: String,
@@ -116,7 +116,8 @@ pub(crate) fn is_markable(token: &str) -> bool {
     token.chars().nth(1).is_some() && !token.contains(MARK)
 }
 
-/// Puts a mark at each place. A text's own U+FDD0 is doubled, so that taking marks out gives it back.
+/// Puts a mark at each place. A text's own U+FDD0 is doubled, so that taking marks out gives it
+/// back.
 fn insert_marks(text: &str, places: &BTreeSet<usize>) -> String {
     if places.is_empty() && !text.contains(MARK) {
         return text.to_owned();

@@ -2,12 +2,12 @@
 
 /// Watches one output for stop strings.
 ///
-/// The stop string that is complete first wins; of several that end at the same character, the longest;
-/// of equal ones, the first given. So what is found does not depend on how the text was cut. Text is
-/// held back only while it may still become a stop string.
+/// The stop string that is complete first wins; of several that end at the same character, the
+/// longest; of equal ones, the first given. So what is found does not depend on how the text was
+/// cut. Text is held back only while it may still become a stop string.
 ///
-/// Each byte costs an amortised constant per stop string (Knuth, Morris, Pratt: "Fast pattern matching
-/// in strings", 1977), however long the output or the strings are.
+/// Each byte costs an amortised constant per stop string (Knuth, Morris, Pratt: "Fast pattern
+/// matching in strings", 1977), however long the output or the strings are.
 #[derive(Clone, Debug)]
 pub struct StopMatcher {
     needles: Vec<Needle>,

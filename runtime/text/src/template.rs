@@ -1,7 +1,7 @@
 //! Chat templates: a conversation as the text that the model was trained on.
 //!
-//! The template comes from the model's file, never from a client, and is still not trusted: it is Jinja
-//! without files, network or code, and rendering it is paid for by the byte (see [`meter`]).
+//! The template comes from the model's file, never from a client, and is still not trusted: it is
+//! Jinja without files, network or code, and rendering it is paid for by the byte (see [`meter`]).
 
 mod compile;
 mod date;
@@ -54,8 +54,8 @@ impl ChatTemplate {
     /// Renders a conversation up to the place where the model answers.
     ///
     /// # Errors
-    /// If the template refuses the messages in its own words, if it cannot make sense of them, or if it
-    /// takes too long.
+    /// If the template refuses the messages in its own words, if it cannot make sense of them, or
+    /// if it takes too long.
     pub fn render(&self, messages: &[Message]) -> Result<Rendered, TemplateError> {
         let meter = Arc::new(Meter::new(budget(messages)));
         let environment = environment::environment(&meter);

@@ -19,8 +19,9 @@ use pieces::Pieces;
 
 /// Turns text into a model's tokens, and knows the bytes of each of them.
 ///
-/// Text is cut at fixed tokens first: control tokens where the caller wants them parsed, user-defined
-/// tokens always. What lies between goes to Hugging Face's `tokenizers`, which is given neither.
+/// Text is cut at fixed tokens first: control tokens where the caller wants them parsed,
+/// user-defined tokens always. What lies between goes to Hugging Face's `tokenizers`, which is
+/// given neither.
 pub struct Tokenizer {
     model: Model,
     control: FixedTokens,
@@ -38,7 +39,8 @@ impl Tokenizer {
     /// Builds the tokeniser that a vocabulary describes.
     ///
     /// # Errors
-    /// If the parts of the vocabulary do not fit each other, or it needs a tokeniser that is not known.
+    /// If the parts of the vocabulary do not fit each other, or it needs a tokeniser that is not
+    /// known.
     pub fn from_vocabulary(vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
         let index = vocabulary.index()?;
         let (model, pieces) = match vocabulary.model.as_str() {
@@ -85,8 +87,8 @@ impl Tokenizer {
         Self::assemble(file::read(path)?)
     }
 
-    /// The tokens of a raw prompt. Control tokens written out in it are control tokens. It begins with
-    /// BOS, once, if the vocabulary says that prompts do.
+    /// The tokens of a raw prompt. Control tokens written out in it are control tokens. It begins
+    /// with BOS, once, if the vocabulary says that prompts do.
     pub fn encode_text(&self, text: &str) -> Vec<u32> {
         let mut ids = self.beginning();
         for part in self.control.split(text) {
@@ -235,9 +237,9 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// Longer text is encoded in stretches, which matters to no prompt that fits a context. Merging takes some
-/// hundred bytes of memory a character where nothing cuts a text into words, and the regular expression
-/// engine gives up, by panicking, after ten million retries in one match.
+/// Longer text is encoded in stretches, which matters to no prompt that fits a context. Merging
+/// takes some hundred bytes of memory a character where nothing cuts a text into words, and the
+/// regular expression engine gives up, by panicking, after ten million retries in one match.
 const STRETCH_BYTES_MAX: usize = 1 << 20;
 
 /// Tokens that end a turn in some family of models, whatever its file says of them.

@@ -38,7 +38,8 @@ pub struct Vocabulary {
 pub enum TokenKind {
     /// 6: one byte, written `<0xNN>`.
     Byte,
-    /// 3: structure, not text: it has no text of its own, and text becomes it only where that is asked for.
+    /// 3: structure, not text: it has no text of its own, and text becomes it only where that is
+    /// asked for.
     Control,
     /// 1: text.
     #[default]

@@ -1,4 +1,5 @@
-//! Token ids compared with those that Hugging Face's Python library gives; see `reference/tokens.py`.
+//! Token ids compared with those that Hugging Face's Python library gives; see
+//! `reference/tokens.py`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,7 +60,8 @@ fn every_text_has_the_library_s_tokens_in_every_family() {
 fn the_bytes_of_the_tokens_are_the_text() {
     let reference = reference();
     let tokenizer = tokenizer(&reference, "smollm");
-    // Six control characters and the last planes have bytes without a token; control tokens no text.
+    // Six control characters and the last planes have bytes without a token; control tokens no
+    // text.
     let lossless = |text: &&String| {
         !text.contains(['\u{1}', '\u{1b}', '\u{10ffff}'])
             && !text.contains("<|")

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::StopMatcher;
 
-/// What the stop rule says of the whole text at once: the text that goes out, and which string ended it.
+/// What the stop rule says of the whole text at once: the text that goes out, and which string
+/// ended it.
 fn naive(stops: &[String], text: &str) -> (String, Option<usize>) {
     for end in (0..=text.len()).filter(|&end| text.is_char_boundary(end)) {
         let complete = |which: &usize| {

@@ -27,8 +27,8 @@ pub(super) fn compile(source: &str) -> Result<Compiled<'_>, Error> {
     Ok(Compiled { instructions: metered(&instructions), blocks })
 }
 
-/// Hugging Face marks what the model itself says with `{% generation %}`, for training. Rendering has no
-/// use for it, so it becomes a condition that always holds.
+/// Hugging Face marks what the model itself says with `{% generation %}`, for training. Rendering
+/// has no use for it, so it becomes a condition that always holds.
 pub(super) fn without_generation_tags(source: &str) -> Cow<'_, str> {
     if !source.contains("generation") {
         return Cow::Borrowed(source);

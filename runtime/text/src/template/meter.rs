@@ -1,8 +1,9 @@
 //! What rendering costs, and where it ends.
 //!
 //! A template of a hundred characters can ask for a terabyte, so everything that rendering makes is
-//! weighed as it is made: strings by their bytes, lists and maps by all that is reachable from them,
-//! however often. Together with a time limit that bounds memory, time and depth, whatever a template does.
+//! weighed as it is made: strings by their bytes, lists and maps by all that is reachable from
+//! them, however often. Together with a time limit that bounds memory, time and depth, whatever a
+//! template does.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +33,8 @@ impl Meter {
         if Instant::now() > self.deadline { Err(too_much()) } else { Ok(()) }
     }
 
-    /// Pays for a value that was just made. A lazy sequence is made now, or it would be made unpaid.
+    /// Pays for a value that was just made. A lazy sequence is made now, or it would be made
+    /// unpaid.
     pub(super) fn pay(&self, value: Value) -> Result<Value, Error> {
         let value = if value.kind() == ValueKind::Iterable {
             Value::from(self.collect(&value)?)

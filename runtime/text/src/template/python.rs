@@ -19,7 +19,8 @@ pub(super) fn write(out: &mut Output<'_>, value: &Value) -> Result<(), Error> {
     written.map_err(Error::from)
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=indent)`: not escaped for HTML, as Jinja's own would.
+/// `json.dumps(value, ensure_ascii=False, indent=indent)`: not escaped for HTML, as Jinja's own
+/// would.
 pub(super) fn to_json(
     value: &Value,
     indent: Option<usize>,

@@ -36,7 +36,8 @@ const LLAMA3: &str = r#"{{- bos_token }}
 {%- endif %}
 "#;
 
-/// In the manner of Qwen 3: a namespace, reversed messages, Python's methods, a loop that breaks off.
+/// In the manner of Qwen 3: a namespace, reversed messages, Python's methods, a loop that breaks
+/// off.
 const QWEN3: &str = r#"{%- set ns = namespace(multi_step=true, last=messages|length - 1) %}
 {%- for message in messages[::-1] %}
     {%- set index = (messages|length - 1) - loop.index0 %}

@@ -10,8 +10,8 @@ use super::pieces::Pieces;
 use super::pretokenizer::{PreTokenizer, Words};
 use crate::{TokenKind, TokenizerError, Vocabulary};
 
-/// The library's model with a shorter way to it: the library's own pipeline keeps account of where every
-/// character came from, which costs three times as much as the tokens.
+/// The library's model with a shorter way to it: the library's own pipeline keeps account of where
+/// every character came from, which costs three times as much as the tokens.
 pub(super) struct ByteLevel {
     compose: bool,
     words: Words,
@@ -127,7 +127,8 @@ pub(super) fn pieces(vocabulary: &Vocabulary) -> Pieces {
     pieces
 }
 
-/// The bytes of a token written in the byte-level alphabet. Characters outside it stand for themselves.
+/// The bytes of a token written in the byte-level alphabet. Characters outside it stand for
+/// themselves.
 pub(super) fn decode(token: &str, alphabet: &[Option<u8>]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(token.len());
     for char in token.chars() {
@@ -141,8 +142,8 @@ pub(super) fn decode(token: &str, alphabet: &[Option<u8>]) -> Vec<u8> {
 
 /// The byte that each character of the byte-level alphabet stands for, by code point.
 ///
-/// Printable Latin-1 characters stand for their own code point; the other bytes, in ascending order,
-/// are the characters from U+0100 on (`bytes_to_unicode` in GPT-2's `encoder.py`).
+/// Printable Latin-1 characters stand for their own code point; the other bytes, in ascending
+/// order, are the characters from U+0100 on (`bytes_to_unicode` in GPT-2's `encoder.py`).
 pub(super) fn alphabet() -> Vec<Option<u8>> {
     let mut alphabet = vec![None; 0x100];
     for byte in 0..=u8::MAX {

@@ -1,8 +1,8 @@
 //! SentencePiece's BPE: spaces are written `▁`, pieces are merged by score over the whole text, and
 //! what has no piece is spelled in bytes.
 //!
-//! The scores become ranked merges: every way to cut a piece into two pieces merges with that piece's
-//! score, the highest first, as Hugging Face's conversion of such vocabularies does.
+//! The scores become ranked merges: every way to cut a piece into two pieces merges with that
+//! piece's score, the highest first, as Hugging Face's conversion of such vocabularies does.
 
 use std::collections::HashMap;
 

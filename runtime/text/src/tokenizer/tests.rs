@@ -33,7 +33,8 @@ fn small() -> Vocabulary {
     )
 }
 
-/// A `llama` vocabulary: `<unk>`, `<s>`, 256 bytes, then pieces, each merged before the ones after it.
+/// A `llama` vocabulary: `<unk>`, `<s>`, 256 bytes, then pieces, each merged before the ones after
+/// it.
 fn sentencepiece(pieces: &[&str]) -> Vocabulary {
     let mut tokens = vec!["<unk>".to_owned(), "<s>".to_owned()];
     let mut kinds = vec![TokenKind::Unknown, TokenKind::Control];
