@@ -1,0 +1,136 @@
+//! What an engine is built with.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Settings of an engine; they hold for its whole life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where steps run.
+    pub device: Device,
+    /// Threads that compute; 0 is one for each processor. For the CPU alone.
+    pub threads: usize,
+    /// Positions in a cache block.
+    pub block_size: u32,
+    /// Most bytes that the cache of keys and values may take.
+    pub kv_bytes_max: u64,
+    /// Most rows in a step.
+    pub rows_max: u32,
+    /// Most positions in a step, over all rows.
+    pub step_tokens_max: u32,
+    /// Most positions of one sequence; 0 is as many as the model takes.
+    pub context_max: u32,
+}
+
+/// Where steps run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The best that is there.
+    #[default]
+    Auto,
+    /// This machine's processors.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+    /// Nothing runs; tokens are made up after the time that a step would take.
+    Sim,
+}
+
+/// A setting out of range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} is {found}, expected {expected}")]
+pub struct ConfigError {
+    /// The setting's name.
+    pub key: &'static str,
+    /// Its value.
+    pub found: u64,
+    /// What would be right.
+    pub expected: String,
+}
+
+const THREADS: RangeInclusive<u64> = 0..=1024;
+const BLOCK_SIZES: RangeInclusive<u64> = 1..=1024;
+const ROWS: RangeInclusive<u64> = 1..=4096;
+const STEP_TOKENS_MAX: u64 = 65_536;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            device: Device::Auto,
+            threads: 0,
+            block_size: 16,
+            kv_bytes_max: 1 << 30,
+            rows_max: 64,
+            step_tokens_max: 512,
+            context_max: 0,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every setting that can be checked without a model.
+    ///
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check("threads", self.threads as u64, THREADS)?;
+        check("block_size", self.block_size.into(), BLOCK_SIZES)?;
+        check("kv_bytes_max", self.kv_bytes_max, 1..=u64::MAX)?;
+        check("rows_max", self.rows_max.into(), ROWS)?;
+        // Every row of a step has at least one position.
+        let step_tokens = u64::from(self.rows_max)..=STEP_TOKENS_MAX;
+        check("step_tokens_max", self.step_tokens_max.into(), step_tokens)
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Sim => "sim",
+        })
+    }
+}
+
+fn check(key: &'static str, found: u64, range: RangeInclusive<u64>) -> Result<(), ConfigError> {
+    if range.contains(&found) {
+        return Ok(());
+    }
+    let expected = match range.into_inner() {
+        (least, u64::MAX) => format!("at least {least}"),
+        (least, most) => format!("{least} to {most}"),
+    };
+    Err(ConfigError { key, found, expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named_with_its_range() {
+        let refused = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert_eq!(refused(|config| config.block_size = 0), "block_size is 0, expected 1 to 1024");
+        assert_eq!(
+            refused(|config| config.kv_bytes_max = 0),
+            "kv_bytes_max is 0, expected at least 1"
+        );
+        assert_eq!(refused(|config| config.rows_max = 0), "rows_max is 0, expected 1 to 4096");
+        assert_eq!(
+            refused(|config| config.step_tokens_max = 63),
+            "step_tokens_max is 63, expected 64 to 65536"
+        );
+        assert_eq!(refused(|config| config.threads = 2000), "threads is 2000, expected 0 to 1024");
+    }
+}

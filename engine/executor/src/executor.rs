@@ -1,0 +1,83 @@
+//! An executor over any backend.
+
+use engine_backend::Backend;
+use engine_contract::{EngineError, EngineInfo, Executor, StepPlan, Ticket};
+use engine_model::{Blueprint, Decoder};
+
+use crate::kv::Pool;
+use crate::stage::Stage;
+use crate::ticket::StepTicket;
+use crate::{Config, LoadError, ModelFile};
+
+/// Runs a model's steps on a backend. Everything that a step needs is allocated when it is built.
+pub struct BackendExecutor<B: Backend> {
+    backend: B,
+    decoder: Decoder<B>,
+    caches: Vec<B::Cache>,
+    step: B::Step,
+    stage: Stage,
+    info: EngineInfo,
+}
+
+impl<B: Backend> BackendExecutor<B> {
+    /// Brings a file's model to a backend.
+    ///
+    /// # Errors
+    /// The model cannot run, a setting is out of range, or the backend has no room.
+    pub fn new(mut backend: B, file: &ModelFile, config: &Config) -> Result<Self, LoadError> {
+        config.validate()?;
+        let blueprint = file.blueprint()?;
+        let info = info::<B>(&blueprint, file, config)?;
+        let (rows_max, tokens_max) = (info.rows_max as usize, info.step_tokens_max as usize);
+        let decoder = Decoder::load(&mut backend, &blueprint, rows_max, tokens_max)?;
+        let shape = decoder.spec().cache_shape(info.num_blocks as usize, info.block_size as usize);
+        let caches = (0..decoder.spec().layers)
+            .map(|_| backend.cache(shape))
+            .collect::<Result<Vec<_>, _>>()?;
+        let blocks_max = rows_max * info.context.div_ceil(info.block_size) as usize;
+        let step = backend.step(rows_max, tokens_max, blocks_max)?;
+        Ok(Self { backend, decoder, caches, step, stage: Stage::new(info), info })
+    }
+
+    /// The logits that the last step drew from, one row for each of its samples: for measuring how far a
+    /// backend is from another.
+    #[must_use]
+    pub const fn logits(&self) -> &B::Buffer {
+        self.decoder.logits()
+    }
+}
+
+impl<B: Backend> Executor for BackendExecutor<B> {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn launch(&mut self, plan: StepPlan) -> Result<Box<dyn Ticket>, EngineError> {
+        let layout = self.stage.fill(&plan);
+        self.backend.stage(layout, &mut self.step);
+        self.decoder.run(&mut self.backend, &self.step, &mut self.caches);
+        let event = self.backend.record(&self.step);
+        let draws = plan.rows.iter().filter(|row| row.sample.is_some());
+        let sequences = draws.map(|row| row.sequence).collect();
+        Ok(Box::new(StepTicket { step: plan.step, sequences, event }))
+    }
+}
+
+fn info<B: Backend>(
+    blueprint: &Blueprint<'_>,
+    file: &ModelFile,
+    config: &Config,
+) -> Result<EngineInfo, LoadError> {
+    let spec = blueprint.spec();
+    let pool = Pool::plan::<B>(spec, config)?;
+    Ok(EngineInfo {
+        vocab: u32::try_from(spec.vocab).expect("read as a u32"),
+        context: pool.context,
+        block_size: config.block_size,
+        num_blocks: pool.num_blocks,
+        rows_max: config.rows_max,
+        step_tokens_max: config.step_tokens_max,
+        weight_bytes: file.gguf().header().tensor_bytes(),
+        kv_bytes: pool.bytes,
+    })
+}

@@ -1,0 +1,94 @@
+//! What a model file says about text: plain data for a tokenizer and a chat template.
+
+use engine_model::{GgufError, Metadata, ModelError, Strings};
+
+/// A vocabulary, its rules, and the model's chat template, as the file has them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TextAssets {
+    /// The kind of tokenizer (`gpt2`, `llama`, ...); empty if the file has none.
+    pub model: String,
+    /// How text is cut before merging.
+    pub pre: Option<String>,
+    /// The text of each token; the index is its id.
+    pub tokens: Vec<String>,
+    /// The kind of each token in ggml's numbering (1 normal, 2 unknown, 3 control, 4 user-defined,
+    /// 5 unused, 6 byte). Empty, or one for each token.
+    pub kinds: Vec<i32>,
+    /// The score of each token. Empty, or one for each token.
+    pub scores: Vec<f32>,
+    /// Pairs that merge, the first ones first.
+    pub merges: Vec<String>,
+    /// Begins a text.
+    pub bos: Option<u32>,
+    /// Ends a text.
+    pub eos: Option<u32>,
+    /// Ends a turn.
+    pub eot: Option<u32>,
+    /// Stands for what has no token.
+    pub unknown: Option<u32>,
+    /// Whether a text begins with `bos`.
+    pub add_bos: bool,
+    /// Whether a text is encoded with a space before it.
+    pub add_space_prefix: bool,
+    /// The source of the chat template.
+    pub chat_template: Option<String>,
+}
+
+impl TextAssets {
+    pub(crate) fn read(metadata: &Metadata) -> Result<Self, ModelError> {
+        let strings =
+            |key| Ok::<_, GgufError>(metadata.strings(key)?.map(owned).unwrap_or_default());
+        let string = |key| Ok::<_, GgufError>(metadata.string(key)?.map(str::to_owned));
+        let model = string("tokenizer.ggml.model")?.unwrap_or_default();
+        let tokens = strings("tokenizer.ggml.tokens")?;
+        let id = |key| token_id(metadata, key, tokens.len());
+        // Files of sentence-piece vocabularies often leave these two out.
+        let sentence_piece = model == "llama";
+        let flag = |key| Ok::<_, GgufError>(metadata.bool(key)?.unwrap_or(sentence_piece));
+        let assets = Self {
+            pre: string("tokenizer.ggml.pre")?,
+            kinds: metadata.i32s("tokenizer.ggml.token_type")?.unwrap_or_default(),
+            scores: metadata.f32s("tokenizer.ggml.scores")?.unwrap_or_default().to_vec(),
+            merges: strings("tokenizer.ggml.merges")?,
+            bos: id("tokenizer.ggml.bos_token_id")?,
+            eos: id("tokenizer.ggml.eos_token_id")?,
+            eot: id("tokenizer.ggml.eot_token_id")?,
+            unknown: id("tokenizer.ggml.unknown_token_id")?,
+            add_bos: flag("tokenizer.ggml.add_bos_token")?,
+            add_space_prefix: flag("tokenizer.ggml.add_space_prefix")?,
+            chat_template: string("tokenizer.chat_template")?,
+            model,
+            tokens,
+        };
+        let num_tokens = assets.tokens.len();
+        check_length("tokenizer.ggml.token_type", assets.kinds.len(), num_tokens)?;
+        check_length("tokenizer.ggml.scores", assets.scores.len(), num_tokens)?;
+        Ok(assets)
+    }
+}
+
+fn owned(strings: &Strings) -> Vec<String> {
+    strings.iter().map(str::to_owned).collect()
+}
+
+fn token_id(metadata: &Metadata, key: &str, num_tokens: usize) -> Result<Option<u32>, ModelError> {
+    match metadata.u32(key)? {
+        Some(id) if id as usize >= num_tokens => Err(ModelError::Range {
+            key: key.into(),
+            found: id.to_string(),
+            expected: format!("an id below {num_tokens}, the number of tokens"),
+        }),
+        id => Ok(id),
+    }
+}
+
+fn check_length(key: &str, found: usize, num_tokens: usize) -> Result<(), ModelError> {
+    if found == 0 || found == num_tokens {
+        return Ok(());
+    }
+    Err(ModelError::Range {
+        key: key.into(),
+        found: format!("an array of {found}"),
+        expected: format!("{num_tokens} values, one for each token"),
+    })
+}

@@ -1,0 +1,62 @@
+//! What `load` builds, and what it refuses.
+
+use engine::{Config, Device, ModelFile};
+
+use crate::tiny::{self, CONTEXT, Elements, F16, VOCAB};
+
+fn refusal(config: &Config) -> String {
+    let (_folder, path) = tiny::saved(&tiny::tiny(Elements::all(F16), 1));
+    let file = ModelFile::open(&path).expect("a whole model");
+    engine::load(&file, config).err().expect("a refusal").to_string()
+}
+
+#[test]
+fn an_engine_tells_its_sizes() {
+    let (_folder, path) = tiny::saved(&tiny::tiny(Elements::all(F16), 1));
+    let file = ModelFile::open(&path).unwrap();
+    let config = Config { rows_max: 4, threads: 1, ..Config::default() };
+    let executor = engine::load(&file, &config).unwrap();
+    let info = executor.info();
+    assert_eq!((info.vocab, info.context), (VOCAB, CONTEXT));
+    assert_eq!((info.rows_max, info.step_tokens_max, info.block_size), (4, 512, 16));
+    assert_eq!(info.num_blocks, 4 * CONTEXT / 16);
+    assert!(info.kv_bytes > 0 && info.kv_bytes <= config.kv_bytes_max);
+    let held: u64 = file.summary().weight_bytes();
+    assert_eq!(info.weight_bytes, held);
+}
+
+#[test]
+fn devices_that_are_not_there_are_refused_in_words() {
+    assert_eq!(
+        refusal(&Config { device: Device::Cuda, ..Config::default() }),
+        "device `cuda` cannot be used: this build has no CUDA engine; use `cpu` or `auto`"
+    );
+    assert_eq!(
+        refusal(&Config { device: Device::Sim, ..Config::default() }),
+        "device `sim` cannot be used: this build has no simulated engine; use `cpu` or `auto`"
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused() {
+    assert_eq!(
+        refusal(&Config { block_size: 0, ..Config::default() }),
+        "block_size is 0, expected 1 to 1024"
+    );
+    let refused = refusal(&Config { kv_bytes_max: 1000, ..Config::default() });
+    assert!(refused.starts_with("kv_bytes_max is 1000, expected at least "), "{refused}");
+}
+
+#[test]
+fn a_model_that_cannot_run_opens_says_why_and_does_not_load() {
+    let mut model = tiny::tiny(Elements::all(F16), 1);
+    model.tensors[0].code = 2;
+    let rows = u64::from(VOCAB);
+    model.tensors[0].data = vec![0; (rows * 256 / 32 * 18) as usize];
+    let (_folder, path) = tiny::saved(&model);
+    let file = ModelFile::open(&path).unwrap();
+    let reason = file.check().unwrap_err().to_string();
+    assert!(reason.starts_with("tensor `token_embd.weight` has elements of type Q4_0"), "{reason}");
+    assert_eq!(engine::load(&file, &Config::default()).err().unwrap().to_string(), reason);
+    assert!(file.summary().to_string().contains(&reason));
+}

@@ -1,0 +1,12 @@
+//! The engine over small models: the same tokens however steps are cut, on every backend.
+
+mod assets;
+mod batch;
+mod dice;
+mod driver;
+mod loading;
+mod naive;
+mod parity;
+mod tiny;
+#[path = "../../../model/tests/gguf/writer.rs"]
+mod writer;
