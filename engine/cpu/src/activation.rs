@@ -1,0 +1,211 @@
+//! Activations as products read them: 32 inputs of one row at a time, as bytes or as they are.
+
+use bytemuck::Zeroable;
+use engine_backend::BackendError;
+
+use crate::simd::{Chosen, Cuts, Kernel, LANES, Rect, Simd, Team, Zeroed, grid, run};
+
+/// Inputs in a unit.
+pub(crate) const UNIT: usize = 32;
+
+/// Thirty-two inputs of one row.
+pub(crate) trait Unit: Zeroable + Copy + Send + Sync + 'static {
+    /// The unit of these inputs.
+    fn of<S: Simd>(s: S, x: &[f32; UNIT]) -> Self;
+}
+
+/// Inputs as signed bytes with one scale: `x = scale * code`.
+#[derive(Clone, Copy, Zeroable)]
+#[repr(C, align(16))]
+pub(crate) struct Quantised {
+    /// `-127..=127`, in fours, as a product reads them.
+    pub(crate) codes: [[i8; 4]; UNIT / 4],
+    pub(crate) scale: f32,
+    /// `scale` times the sum of all codes: what a minimum is multiplied with.
+    pub(crate) sum: f32,
+    /// The sums of the codes of either half, negated: what a zero point is multiplied with.
+    pub(crate) minus: [i32; 2],
+}
+
+impl Unit for Quantised {
+    #[inline(always)]
+    fn of<S: Simd>(s: S, x: &[f32; UNIT]) -> Self {
+        let [low, high] = halves(x);
+        let (low, high) = (s.load(low), s.load(high));
+        let size = |x| s.max(x, s.sub(s.zero(), x));
+        let largest = s.largest(s.max(size(low), size(high)));
+        // Zero, unless an input isn't finite: then the scale is not a number, and neither is any output.
+        let flaw = s.sum(s.fma(low, s.zero(), s.mul(high, s.zero())));
+        let tiny = largest < f32::MIN_POSITIVE * 256.0;
+        let inverse = s.splat(if tiny { 0.0 } else { 127.0 / largest });
+        let scale = if tiny { flaw } else { largest / 127.0 + flaw };
+        let codes = [s.to_i8(s.mul(low, inverse)), s.to_i8(s.mul(high, inverse))];
+        let sums = codes.map(|half| half.iter().map(|&code| i32::from(code)).sum::<i32>());
+        Self {
+            codes: bytemuck::cast(codes),
+            scale,
+            sum: scale * (sums[0] + sums[1]) as f32,
+            minus: [-sums[0], -sums[1]],
+        }
+    }
+}
+
+/// Inputs as they are.
+#[derive(Clone, Copy, Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Floats(pub(crate) [f32; UNIT]);
+
+impl Unit for Floats {
+    #[inline(always)]
+    fn of<S: Simd>(_: S, x: &[f32; UNIT]) -> Self {
+        Self(*x)
+    }
+}
+
+fn halves(x: &[f32; UNIT]) -> [&[f32; LANES]; 2] {
+    let (low, high) = x.split_at(LANES);
+    [low, high].map(|half| half.try_into().expect("half a unit is as wide as a vector"))
+}
+
+/// The same unit of several rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a, U> {
+    /// From the first row's on.
+    units: &'a [U],
+    stride: usize,
+}
+
+impl<'a, U> Rows<'a, U> {
+    /// Units lie unit by unit, `stride` rows each; `units` begins with the first row's first unit.
+    pub(crate) fn new(units: &'a [U], stride: usize) -> Self {
+        Self { units, stride }
+    }
+
+    /// The `unit`th unit of the first `R` rows.
+    #[inline(always)]
+    pub(crate) fn at<const R: usize>(self, unit: usize) -> &'a [U; R] {
+        self.units[unit * self.stride..].first_chunk().expect("all rows have all units")
+    }
+
+    /// From the `row`th row on.
+    #[inline(always)]
+    pub(crate) fn skip(self, row: usize) -> Self {
+        Self { units: &self.units[row..], ..self }
+    }
+
+    /// From the `unit`th unit on.
+    #[inline(always)]
+    pub(crate) fn from(self, unit: usize) -> Self {
+        Self { units: &self.units[unit * self.stride..], ..self }
+    }
+}
+
+/// The input of a product, in either form; memory is kept from one to the next.
+#[derive(Default)]
+pub(crate) struct Activations {
+    room: Option<Room>,
+    rows: usize,
+}
+
+/// Memory for either form; what is not used costs none.
+struct Room {
+    quantised: Zeroed<Quantised>,
+    floats: Zeroed<Floats>,
+}
+
+/// Which units a product reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) quantised: bool,
+    pub(crate) floats: bool,
+}
+
+impl Activations {
+    /// Makes room for `rows` rows of `width`.
+    pub(crate) fn reserve(&mut self, rows: usize, width: usize) -> Result<(), BackendError> {
+        let units = rows.saturating_mul(width.div_ceil(UNIT));
+        if self.room.as_ref().is_none_or(|room| room.quantised.len() < units) {
+            let (quantised, floats) = (Zeroed::new(units)?, Zeroed::new(units)?);
+            self.room = Some(Room { quantised, floats });
+        }
+        Ok(())
+    }
+
+    /// Takes in `rows` rows of `x`, which are `width` wide, in the forms that are wanted.
+    pub(crate) fn fill(
+        &mut self,
+        team: &Team,
+        isa: Chosen,
+        x: &[f32],
+        (rows, width): (usize, usize),
+        wanted: Wanted,
+    ) {
+        self.rows = rows;
+        let room = self.room.as_mut().expect("every buffer made room for itself");
+        if wanted.quantised {
+            fill(team, isa, &mut room.quantised, x, (rows, width));
+        }
+        if wanted.floats {
+            fill(team, isa, &mut room.floats, x, (rows, width));
+        }
+    }
+
+    /// The quantised units of all rows from `row` on.
+    pub(crate) fn quantised(&self, row: usize) -> Rows<'_, Quantised> {
+        Rows::new(&self.room().quantised[row..], self.rows)
+    }
+
+    /// The float units of all rows from `row` on.
+    pub(crate) fn floats(&self, row: usize) -> Rows<'_, Floats> {
+        Rows::new(&self.room().floats[row..], self.rows)
+    }
+
+    fn room(&self) -> &Room {
+        self.room.as_ref().expect("filled before it is read")
+    }
+}
+
+/// Rows below which more threads cost more than they save.
+const ROWS_EACH: usize = 8;
+
+fn fill<U: Unit>(
+    team: &Team,
+    isa: Chosen,
+    units: &mut [U],
+    x: &[f32],
+    (rows, width): (usize, usize),
+) {
+    let count = width.div_ceil(UNIT);
+    let all = Cuts::Every { step: count.max(1), total: count };
+    grid(team, units, rows, all, Cuts::Every { step: ROWS_EACH, total: rows }, &|rect, _| {
+        run(isa, Fill { x, width, units: rect });
+    });
+}
+
+/// Fills the units of some rows.
+struct Fill<'a, U> {
+    x: &'a [f32],
+    width: usize,
+    units: Rect<'a, U>,
+}
+
+impl<U: Unit> Kernel for Fill<'_, U> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call<S: Simd>(mut self, s: S) {
+        let first = self.units.col();
+        for row in 0..self.units.cols() {
+            let x = &self.x[(first + row) * self.width..][..self.width];
+            let (whole, rest) = x.as_chunks::<UNIT>();
+            for (unit, x) in whole.iter().enumerate() {
+                self.units.line(unit)[row] = U::of(s, x);
+            }
+            if !rest.is_empty() {
+                let mut x = [0.0; UNIT];
+                x[..rest.len()].copy_from_slice(rest);
+                self.units.line(whole.len())[row] = U::of(s, &x);
+            }
+        }
+    }
+}

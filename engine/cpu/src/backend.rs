@@ -1,0 +1,194 @@
+//! [`CpuBackend`]: every operation, in the order they are called, on the team's threads.
+
+use std::{num::NonZero, thread::available_parallelism};
+
+use engine_backend::{
+    Activation, Backend, BackendError, CacheShape, Heads, Rope, StepLayout, Tensor,
+};
+
+use crate::{
+    activation::Activations,
+    attention::{self, attend},
+    buffer::{Buffer, Vector},
+    cache::Cache,
+    embed::{embed, gather, resolve},
+    gated::gated,
+    isa,
+    linear::linear,
+    matrix::Matrix,
+    norm::{add, rms_norm},
+    rope::{Angles, rope_and_store},
+    sample::{self, sample},
+    simd::{Chosen, Isa, Team, choose},
+    step::{Done, Step},
+};
+
+/// Runs operations on the calling thread and some more, each before it returns.
+pub struct CpuBackend {
+    team: Team,
+    isa: Chosen,
+    activations: Activations,
+    attention: attention::Scratch,
+    angles: Angles,
+    rooms: sample::Rooms,
+    /// The token last drawn at each seat.
+    seats: Vec<u32>,
+    /// The tokens drawn in this step.
+    drawn: Vec<Option<u32>>,
+    /// The input tokens of this step.
+    tokens: Vec<u32>,
+    /// How many steps were staged.
+    serial: u64,
+}
+
+impl CpuBackend {
+    /// A backend on `threads` threads, the calling one among them; 0 is one for each core. Uses the
+    /// widest instructions that the machine has.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Self::with_isa(threads, isa()).expect("the machine has what was found")
+    }
+
+    /// A backend that uses `isa`; `None` if the machine doesn't have it.
+    #[must_use]
+    pub fn with_isa(threads: usize, isa: Isa) -> Option<Self> {
+        let isa = choose(isa)?;
+        let cores = || available_parallelism().map_or(1, NonZero::get);
+        let team = Team::new(if threads == 0 { cores() } else { threads });
+        let threads = team.threads();
+        Some(Self {
+            team,
+            isa,
+            activations: Activations::default(),
+            attention: attention::Scratch::new(threads),
+            angles: Angles::default(),
+            rooms: sample::Rooms::new(threads),
+            seats: Vec::new(),
+            drawn: Vec::new(),
+            tokens: Vec::new(),
+            serial: 0,
+        })
+    }
+
+    /// Number of threads, the calling one among them.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.team.threads()
+    }
+}
+
+impl Backend for CpuBackend {
+    type Buffer = Buffer;
+    type Vector = Vector;
+    type Matrix = Matrix;
+    type Cache = Cache;
+    type Step = Step;
+    type Event = Done;
+
+    fn buffer(&mut self, rows: usize, width: usize) -> Result<Buffer, BackendError> {
+        // Any buffer may become the input of a product.
+        self.activations.reserve(rows, width)?;
+        Buffer::new(rows, width)
+    }
+
+    fn vector(&mut self, values: &[f32]) -> Result<Vector, BackendError> {
+        Vector::new(values)
+    }
+
+    fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Matrix, BackendError> {
+        Matrix::new(&self.team, parts)
+    }
+
+    fn cache(&mut self, shape: CacheShape) -> Result<Cache, BackendError> {
+        self.attention.reserve(shape.dim);
+        Cache::new(shape)
+    }
+
+    fn step(
+        &mut self,
+        rows_max: usize,
+        tokens_max: usize,
+        blocks_max: usize,
+    ) -> Result<Step, BackendError> {
+        self.seats.resize(self.seats.len().max(rows_max), 0);
+        self.tokens.reserve(tokens_max);
+        Ok(Step::new(rows_max, tokens_max, blocks_max))
+    }
+
+    fn stage(&mut self, layout: &StepLayout, step: &mut Step) {
+        self.team.wake();
+        self.serial += 1;
+        self.drawn.clear();
+        step.stage(layout, self.serial);
+    }
+
+    fn embed(&mut self, table: &Matrix, step: &Step, out: &mut Buffer) {
+        resolve(&step.layout, &self.seats, &mut self.tokens);
+        embed(&self.team, table, &self.tokens, out);
+    }
+
+    fn rms_norm(&mut self, x: &Buffer, weight: &Vector, eps: f32, out: &mut Buffer) {
+        rms_norm(&self.team, self.isa, (x, weight, eps), out);
+    }
+
+    fn add_rms_norm(
+        &mut self,
+        x: &Buffer,
+        residual: &mut Buffer,
+        weight: &Vector,
+        eps: f32,
+        out: &mut Buffer,
+    ) {
+        add(&self.team, x, residual);
+        rms_norm(&self.team, self.isa, (residual, weight, eps), out);
+    }
+
+    fn linear(&mut self, x: &Buffer, weight: &Matrix, bias: Option<&Vector>, out: &mut Buffer) {
+        linear(&self.team, self.isa, &mut self.activations, (x, weight, bias), out);
+    }
+
+    fn rope_and_store(
+        &mut self,
+        qkv: &mut Buffer,
+        step: &Step,
+        heads: Heads,
+        rope: &Rope,
+        cache: &mut Cache,
+    ) {
+        rope_and_store(&self.team, self.isa, &mut self.angles, (step, heads, rope), qkv, cache);
+    }
+
+    fn attend(
+        &mut self,
+        qkv: &Buffer,
+        step: &Step,
+        heads: Heads,
+        scale: f32,
+        cache: &Cache,
+        out: &mut Buffer,
+    ) {
+        let input = (qkv, step, heads, scale, cache);
+        attend(&self.team, self.isa, &mut self.attention, input, out);
+    }
+
+    fn gated(&mut self, gate_up: &Buffer, activation: Activation, out: &mut Buffer) {
+        gated(&self.team, self.isa, (gate_up, activation), out);
+    }
+
+    fn gather(&mut self, x: &Buffer, step: &Step, out: &mut Buffer) {
+        gather(x, &step.layout, out);
+    }
+
+    fn sample(&mut self, logits: &Buffer, step: &Step) {
+        let input = (logits, &step.layout);
+        sample(&self.team, self.isa, &self.rooms, input, &mut self.drawn);
+        for (sample, token) in step.layout.samples.iter().zip(&self.drawn) {
+            // A sequence whose logits were not finite is beyond use: any token will do for it.
+            self.seats[sample.seat] = token.unwrap_or(0);
+        }
+    }
+
+    fn record(&mut self, _: &Step) -> Done {
+        Done(std::mem::take(&mut self.drawn))
+    }
+}

@@ -1,0 +1,77 @@
+//! How weights of each type lie in memory, and how they meet activations.
+//!
+//! Sixteen outputs make a tile: one for each lane, so that a product never sums over lanes. Along the
+//! inputs a tile is a row of blocks, each as long as the type's own block in a file (at least a
+//! unit of 32), with the sixteen outputs' codes side by side in the order a vector reads them, and so
+//! their scales. A new type is a file here and a line in [`pack`](super::matrix).
+
+mod float;
+mod q4_1;
+mod q6_k;
+mod q8_0;
+
+use bytemuck::Zeroable;
+
+use crate::{
+    activation::{Activations, Rows, Unit, Wanted},
+    simd::{LANES, Simd},
+};
+
+pub(crate) use float::{Bf16, F16, F32};
+pub(crate) use q4_1::Q4_1;
+pub(crate) use q6_k::Q6K;
+pub(crate) use q8_0::Q8_0;
+
+/// A type of weights: its layout, and its product.
+pub(crate) trait Format: Send + Sync + 'static {
+    /// Sixteen outputs by `UNITS * 32` inputs. All zeros stand for weights of zero.
+    type Block: Zeroable + Copy + Send + Sync;
+    /// What it multiplies.
+    type Unit: Unit;
+    /// Units in a block.
+    const UNITS: usize;
+    /// Bytes of one output's block in a file.
+    const FILE_BYTES: usize;
+    /// Which units it multiplies.
+    const WANTED: Wanted;
+
+    /// Writes one output's block, as a file holds it, to its lane. The last block of a row may be short.
+    fn pack(block: &mut Self::Block, lane: usize, bytes: &[u8]);
+
+    /// Reads the weights of one lane back.
+    fn unpack(block: &Self::Block, lane: usize, weights: &mut [f32]);
+
+    /// The units it multiplies, from `row` on.
+    fn units(x: &Activations, row: usize) -> Rows<'_, Self::Unit>;
+
+    /// Adds a block's products with `R` rows of activations. For each row it does the same in the same
+    /// order whatever `R` is.
+    fn accumulate<S: Simd, const R: usize>(
+        s: S,
+        block: &Self::Block,
+        x: Rows<'_, Self::Unit>,
+        sums: &mut [S::F; R],
+    );
+}
+
+/// Sixteen f16, by their bits.
+type Halves = [u16; LANES];
+
+/// The f16 at the start of `bytes`, by its bits.
+fn half_at(bytes: &[u8]) -> u16 {
+    u16::from_le_bytes([bytes[0], bytes[1]])
+}
+
+/// The value of an f16, given by its bits.
+fn widen(bits: u16) -> f32 {
+    half::f16::from_bits(bits).to_f32()
+}
+
+/// Adds the products of some groups of four inputs, whose codes are at most 127.
+#[inline(always)]
+fn dots<S: Simd>(s: S, mut sum: S::I, codes: &[S::B], x: &[[i8; 4]]) -> S::I {
+    for (codes, x) in codes.iter().zip(x) {
+        sum = s.dot(sum, *codes, x);
+    }
+    sum
+}
