@@ -1,1 +1,4 @@
-//! tests
+//! What the tests of several crates share. Nothing depends on it.
+
+pub mod bytes;
+pub mod fake;

@@ -2,7 +2,7 @@
 //!
 //! A panic kills an actor silently: its mailbox closes, and what is sent to it vanishes. A server in
 //! which nobody plans or nobody watches the engine looks alive and answers nothing, so it is better
-//! gone.
+//! gone. Only actors of the control arbiter carry one: nothing but their own panic unwinds there.
 
 use crate::lifecycle::EXIT_ACTOR_PANICKED;
 

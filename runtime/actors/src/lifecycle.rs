@@ -20,7 +20,6 @@ use parking_lot::Mutex;
 use runtime_core::Tick;
 use tokio::sync::watch;
 
-use crate::bomb::Bomb;
 use crate::clock::{Clock, after, between};
 use crate::engine::EngineActor;
 use crate::message::{
@@ -81,13 +80,12 @@ pub(crate) struct LifecycleActor {
     parts: Parts,
     /// What the process will say to its parent.
     exit_code: u8,
-    _bomb: Bomb,
 }
 
 impl LifecycleActor {
     /// A runtime whose first engine is being built.
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts, exit_code: EXIT_DRAINED, _bomb: Bomb::new("the lifecycle actor") }
+        Self { parts, exit_code: EXIT_DRAINED }
     }
 
     fn status(&self) -> Status {
