@@ -198,8 +198,13 @@ impl Books {
         others.flat_map(|client| client.table.iter().copied()).collect()
     }
 
+    pub(crate) fn open_ids(&self) -> Vec<RequestId> {
+        let open = self.clients.iter().filter(|client| client.end.is_none());
+        open.map(|client| client.request.id).collect()
+    }
+
     pub(crate) fn num_open(&self) -> usize {
-        self.clients.iter().filter(|client| client.end.is_none()).count()
+        self.open_ids().len()
     }
 
     fn step_deadline(&self) -> Option<Tick> {

@@ -26,6 +26,8 @@ pub(crate) struct World {
     next_id: u64,
     /// The engine hangs: nothing completes until the step times out.
     is_stalled: bool,
+    /// Whether somebody was preempted since the last event.
+    has_preempted: bool,
     /// Everything that happened, one event a line.
     pub(crate) trace: String,
     /// Whether to print it as it happens.
@@ -47,6 +49,7 @@ impl World {
             now: Tick(0),
             next_id: 0,
             is_stalled: false,
+            has_preempted: false,
             trace: String::new(),
             echo,
             limits,
@@ -74,9 +77,12 @@ impl World {
         self.now.0 += u64::from(self.rng.between(0..=10));
         let temper = &self.temper;
         let has_more = self.next_id < u64::from(temper.num_requests);
+        // Those who wait after a preemption are the most likely to leave.
+        let cancel = temper.cancel * if self.has_preempted { 5 } else { 1 };
+        self.has_preempted = false;
         if has_more && self.rng.chance(temper.arrival) {
             self.submit();
-        } else if self.rng.chance(temper.cancel) {
+        } else if self.rng.chance(cancel) {
             self.cancel();
         } else if self.rng.chance(temper.fail) {
             self.fail(&EngineError::Device("unplugged".into()));
@@ -113,11 +119,23 @@ impl World {
         }
     }
 
-    /// Somebody leaves: waiting, running, leaving, long gone, or never seen.
+    /// Somebody leaves: waiting, running, leaving, long gone, or never seen. Sometimes a whole worker
+    /// goes, and many with it.
     fn cancel(&mut self) {
+        if self.rng.chance(200) {
+            let open = self.books.open_ids();
+            for id in open.into_iter().filter(|_| self.rng.chance(500)).collect::<Vec<_>>() {
+                self.cancel_one(id);
+            }
+        } else {
+            let id = RequestId(u64::from(self.rng.between(0..=self.next_id as u32)));
+            self.cancel_one(id);
+        }
+    }
+
+    fn cancel_one(&mut self, id: RequestId) {
         let causes = [CancelCause::Disconnect, CancelCause::Stall, CancelCause::StopString];
         let cause = *self.rng.pick(&causes);
-        let id = RequestId(u64::from(self.rng.between(0..=self.next_id as u32)));
         self.note(format_args!("cancel {} {cause:?}", id.0));
         self.scheduler.cancel(id, cause);
         self.books.cancelled(id, cause);
@@ -179,6 +197,7 @@ impl World {
             let before = self.scheduler.snapshot();
             let plan = self.scheduler.plan(self.now);
             let after = self.scheduler.snapshot();
+            self.has_preempted |= after.preemptions_total > before.preemptions_total;
             let Some(plan) = plan else {
                 self.books.planned_nothing(&before, &after);
                 return self.check();
