@@ -6,5 +6,7 @@ mod command_line;
 mod configuration;
 mod desk;
 mod hub;
+mod model;
 mod pypi;
 mod server;
+mod serving;

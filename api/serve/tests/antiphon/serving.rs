@@ -1,0 +1,227 @@
+//! A server from its first line to its exit code.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, Command};
+
+use serde_json::{Value, json};
+
+use crate::desk::Desk;
+use crate::model::tiny;
+
+/// A server that is ready. Ends with the value at the latest.
+struct Running {
+    child: Child,
+    address: String,
+    /// What it says to be ready: two lines.
+    said: [String; 2],
+    log: Option<BufReader<ChildStderr>>,
+}
+
+/// A desk with a model on it.
+fn desk() -> Desk {
+    let desk = Desk::bare()
+        .set("ANTIPHON__ENGINE__THREADS", "1")
+        .set("ANTIPHON__ENGINE__KV_BYTES_MAX", "134217728")
+        .set("ANTIPHON__HTTP__WORKERS", "1");
+    desk.write("tiny.gguf", tiny());
+    desk
+}
+
+impl Running {
+    fn start(desk: &Desk, arguments: &[&str]) -> Self {
+        let options = [&["serve", "--model", "tiny.gguf", "--port", "0"], arguments].concat();
+        let mut child = desk.start(&options);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let log = child.stderr.take().map(BufReader::new);
+        let said = [(); 2].map(|()| {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        });
+        let address =
+            said[0].split("http://").last().unwrap().trim_end_matches("; try:").to_owned();
+        Self { child, address, said, log }
+    }
+
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    fn send(&self, head: &str, body: &str) -> BufReader<TcpStream> {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
+        let request = format!(
+            "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        BufReader::new(stream)
+    }
+
+    fn answer(&self, head: &str, body: &str) -> String {
+        let mut answer = String::new();
+        self.send(head, body).read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// A stream that lasts longer than any test, after its first text.
+    fn endless(&self) -> BufReader<TcpStream> {
+        let body = json!({
+            "model": "tiny", "stream": true, "ignore_eos": true, "max_tokens": 1_000_000,
+            "prompt": "x", "temperature": 0,
+        });
+        let mut stream = self.send("POST /v1/completions", &body.to_string());
+        let mut line = String::new();
+        while !line.starts_with("data: ") {
+            line.clear();
+            assert_ne!(stream.read_line(&mut line).unwrap(), 0, "the stream ended");
+        }
+        stream
+    }
+
+    fn wait_until_draining(&self) {
+        while !self.answer("GET /ready", "").starts_with("HTTP/1.1 503") {}
+    }
+
+    fn wait_for_log(&mut self, words: &str) {
+        let log = self.log.as_mut().unwrap();
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the log ended without {words:?}");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_it_says_when_ready_can_be_pasted() {
+    let desk = desk();
+    let mut server = Running::start(&desk, &[]);
+    let [ready, curl] = server.said.clone();
+    assert_eq!(ready, format!("serving tiny on http://{}; try:", server.address));
+    let begin = format!("curl -N http://{}/v1/chat/completions ", server.address);
+    assert!(curl.starts_with(&begin), "{curl}");
+    let body = curl.split(" -d ").last().unwrap().trim_matches('\'');
+    let mut body: Value = serde_json::from_str(body).unwrap();
+    body["max_tokens"] = 8.into();
+    let answer = server.answer("POST /v1/chat/completions", &body.to_string());
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("data: [DONE]"), "{answer}");
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
+fn a_signal_drains_and_what_is_open_at_the_deadline_hears_of_it() {
+    let desk = desk().set("ANTIPHON__SCHEDULER__DRAIN_TIMEOUT_MS", "1000");
+    let mut server = Running::start(&desk, &[]);
+    let mut stream = server.endless();
+    server.signal("INT");
+    server.wait_until_draining();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("\"error\"") && !rest.contains("[DONE]"), "{rest}");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let desk = desk().set("ANTIPHON__SCHEDULER__DRAIN_TIMEOUT_MS", "3600000");
+    let mut server = Running::start(&desk, &[]);
+    let _stream = server.endless();
+    server.signal("TERM");
+    server.wait_until_draining();
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(143));
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let desk = desk();
+    desk.write("some.toml", "[log]\nlevel = \"info\"\n[scheduler]\nwaiting_max = 8\n");
+    let mut server = Running::start(&desk, &["--config", "some.toml"]);
+    desk.write("some.toml", "[log]\nlevel = \"debug\"\n[scheduler]\nwaiting_max = 9\n");
+    server.signal("HUP");
+    server.wait_for_log("`log.level` was \"info\", and is \"debug\"");
+    server.wait_for_log("`scheduler.waiting_max` is 8 until the next start, and then 9");
+    desk.write("some.toml", "[log]\nlevel = \"loud\"\n");
+    server.signal("HUP");
+    server.wait_for_log("the configuration stays as it is: some.toml:2: `log.level`");
+    assert!(server.answer("GET /ready", "").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let desk = desk();
+    let mut server = Running::start(&desk, &["--log-level", "trace"]);
+    // A line each, of some 200 bytes: more than a pipe holds.
+    for _ in 0..1_000 {
+        assert!(server.answer("GET /health", "").starts_with("HTTP/1.1 200"));
+    }
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
+fn an_address_in_use_is_refused() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let outcome =
+        desk().run(&["serve", "--model", "tiny.gguf", "--port", &port, "--log-level", "off"]);
+    assert_eq!(outcome.code, Some(1));
+    let begin =
+        format!("error: cannot listen on 127.0.0.1:{port}; choose another address with --host");
+    assert!(outcome.err.starts_with(&begin), "{outcome:?}");
+}
+
+#[test]
+fn a_device_that_this_build_has_not_is_refused() {
+    for command in [&["serve", "--port", "0"][..], &["generate", "--prompt", "x"]] {
+        let options = ["--model", "tiny.gguf", "--device", "cuda", "--log-level", "off"];
+        let outcome = desk().run(&[command, &options].concat());
+        assert_eq!(outcome.code, Some(1));
+        assert!(outcome.err.contains("this build has no CUDA engine"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_completion_comes_to_the_terminal() {
+    let desk = desk();
+    let run = |arguments: &[&str]| {
+        let options =
+            ["generate", "--model", "tiny.gguf", "--max-tokens", "12", "--prompt", "hello"];
+        let outcome = desk.run(&[&options, arguments].concat());
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(outcome.out.len() > 1 && outcome.out.ends_with('\n'), "{outcome:?}");
+        assert!(outcome.err.is_empty(), "{outcome:?}");
+        outcome.out
+    };
+    assert_eq!(run(&[]), run(&[]));
+    assert_ne!(run(&[]), run(&["--raw"]));
+    assert_ne!(run(&[]), run(&["--system", "sing"]));
+    let drawn = run(&["--temperature", "2", "--seed", "1"]);
+    assert_eq!(drawn, run(&["--temperature", "2", "--seed", "1"]));
+    assert_ne!(drawn, run(&["--temperature", "2", "--seed", "2"]));
+}
+
+#[test]
+fn a_model_file_is_described() {
+    let outcome = desk().run(&["inspect", "tiny.gguf"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    for word in ["llama", "1,048,576 tokens", "chat template", "F32"] {
+        assert!(outcome.out.contains(word), "no {word:?} in {}", outcome.out);
+    }
+}
