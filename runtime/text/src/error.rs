@@ -104,6 +104,20 @@ pub enum TokenizerError {
         /// The most that a token may have.
         max: usize,
     },
+    /// The control or user-defined tokens are too many to look for.
+    #[error("the control or user-defined tokens have {bytes} bytes; at most {max} are supported")]
+    TooManyFixed {
+        /// Their bytes.
+        bytes: usize,
+        /// The most that they may have.
+        max: usize,
+    },
+    /// The pieces of a SentencePiece vocabulary can be made of each other in too many ways.
+    #[error("the tokens can be merged in more than {max} ways, which no real vocabulary can")]
+    TooManyMerges {
+        /// The most ways.
+        max: usize,
+    },
     /// The ids do not fit their type.
     #[error("there are {tokens} tokens; at most 4294967295 are supported")]
     TooManyTokens {

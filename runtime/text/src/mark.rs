@@ -7,7 +7,7 @@
 //! one is not found, and the marks are taken out of what lies between.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use aho_corasick::AhoCorasick;
 
@@ -35,38 +35,33 @@ impl Rendered {
 
 /// Puts marks into the text of messages.
 pub(crate) struct Marker {
-    /// The control tokens of more than one character; a mark fits inside no other.
+    /// The control tokens that a mark fits inside.
     control: AhoCorasick,
     /// How far into each control token its second character begins.
     inside: Vec<usize>,
-    /// What may stand at the end of a text and be completed by the text after it.
-    beginnings: HashSet<String>,
-    /// What may stand at the start of a text and complete the text before it.
-    endings: HashSet<String>,
+    /// The control tokens in order, for what begins one.
+    forwards: Vec<Vec<u8>>,
+    /// The control tokens in order, each spelled backwards, for what ends one.
+    backwards: Vec<Vec<u8>>,
     len_max: usize,
 }
 
 impl Marker {
     pub(crate) fn new(control: &[String]) -> Self {
-        let tokens: Vec<&str> =
-            control.iter().map(String::as_str).filter(|t| is_markable(t)).collect();
-        let cuts = |token: &&str| -> Vec<usize> {
-            token.char_indices().skip(1).map(|(at, _)| at).collect()
+        let control: Vec<&str> =
+            control.iter().map(String::as_str).filter(|token| is_markable(token)).collect();
+        let second = |token: &&str| token.chars().next().map_or(0, char::len_utf8);
+        let sorted = |spell: fn(&str) -> Vec<u8>| {
+            let mut tokens: Vec<Vec<u8>> = control.iter().map(|token| spell(token)).collect();
+            tokens.sort_unstable();
+            tokens
         };
-        let mut beginnings = HashSet::new();
-        let mut endings = HashSet::new();
-        for token in &tokens {
-            for cut in cuts(token) {
-                beginnings.insert(token[..cut].to_owned());
-                endings.insert(token[cut..].to_owned());
-            }
-        }
         Self {
-            control: AhoCorasick::new(&tokens).expect("a vocabulary's tokens fit a search"),
-            inside: tokens.iter().map(|token| cuts(token)[0]).collect(),
-            beginnings,
-            endings,
-            len_max: tokens.iter().map(|token| token.len()).max().unwrap_or(0),
+            control: AhoCorasick::new(&control).expect("a vocabulary's tokens fit a search"),
+            inside: control.iter().map(second).collect(),
+            forwards: sorted(|token| token.bytes().collect()),
+            backwards: sorted(|token| token.bytes().rev().collect()),
+            len_max: control.iter().map(|token| token.len()).max().unwrap_or(0),
         }
     }
 
@@ -99,16 +94,24 @@ impl Marker {
             .collect()
     }
 
+    /// Whether the text before it and the beginning of `text` could make a control token.
     fn completes_before(&self, text: &str) -> bool {
-        let ends = (1..=text.len().min(self.len_max)).filter(|&end| text.is_char_boundary(end));
-        ends.into_iter().any(|end| self.endings.contains(&text[..end]))
+        let head = &text.as_bytes()[..text.len().min(self.len_max)];
+        let reversed: Vec<u8> = head.iter().rev().copied().collect();
+        (0..reversed.len()).any(|from| begins_longer(&self.backwards, &reversed[from..]))
     }
 
+    /// Whether the end of `text` and the text after it could make a control token.
     fn completed_after(&self, text: &str) -> bool {
-        let shortest = text.len().saturating_sub(self.len_max);
-        let starts = (shortest..text.len()).filter(|&start| text.is_char_boundary(start));
-        starts.into_iter().any(|start| self.beginnings.contains(&text[start..]))
+        let tail = &text.as_bytes()[text.len().saturating_sub(self.len_max)..];
+        (0..tail.len()).any(|from| begins_longer(&self.forwards, &tail[from..]))
     }
+}
+
+/// Whether one of the words, which are sorted and all different, begins with `part` and goes on.
+fn begins_longer(sorted: &[Vec<u8>], part: &[u8]) -> bool {
+    let from = sorted.partition_point(|word| word.as_slice() <= part);
+    sorted.get(from).is_some_and(|word| word.starts_with(part))
 }
 
 /// Whether a mark fits inside a control token. Others are never parsed in a rendered conversation.

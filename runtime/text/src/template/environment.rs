@@ -188,6 +188,6 @@ fn check_format(format: &str) -> Result<(), Error> {
 
 /// Instructions. A template takes some twenty for a message and some for each character that it
 /// looks at, which no template does for all of them.
-const FUEL: u64 = 20_000_000;
+const FUEL: u64 = 10_000_000;
 /// Levels of blocks; a macro counts as four. What a thread's ordinary stack bears.
 const RECURSION_MAX: usize = 200;

@@ -1,7 +1,7 @@
 //! Byte-level BPE, as GPT-2 introduced it: every byte is written as one printable character, and
 //! characters are merged to tokens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::{Model as _, NormalizedString};
@@ -27,9 +27,9 @@ impl ByteLevel {
         index: &HashMap<&str, u32>,
     ) -> Result<Self, TokenizerError> {
         let pre = PreTokenizer::named(vocabulary.pre.as_deref())?;
-        let merges = merges(&vocabulary.merges, index)?;
+        let (merges, merged) = merges(&vocabulary.merges, index)?;
         let bpe = BPE::builder()
-            .vocab_and_merges(text_tokens(vocabulary, &merges), merges)
+            .vocab_and_merges(text_tokens(vocabulary, &merged), merges)
             .ignore_merges(pre.whole_words)
             .build()
             .map_err(|error| TokenizerError::Library(error.to_string()))?;
@@ -68,29 +68,24 @@ impl ByteLevel {
 
 /// The tokens that text may become without being written out: control tokens are not among them,
 /// unless a merge needs one.
-fn text_tokens(vocabulary: &Vocabulary, merges: &Merges) -> Vocab {
-    let mut vocab: Vocab = (0u32..)
+fn text_tokens(vocabulary: &Vocabulary, merged: &HashSet<u32>) -> Vocab {
+    (0u32..)
         .zip(&vocabulary.tokens)
-        .filter(|&(id, _)| !vocabulary.kind(id).is_control())
+        .filter(|(id, _)| !vocabulary.kind(*id).is_control() || merged.contains(id))
         .map(|(id, token)| (token.clone(), id))
-        .collect();
-    let control =
-        (0u32..).zip(&vocabulary.tokens).filter(|&(id, _)| vocabulary.kind(id).is_control());
-    for (id, token) in control {
-        let needed = |(left, right): &(String, String)| {
-            left == token || right == token || token.strip_prefix(left.as_str()) == Some(right)
-        };
-        if merges.iter().any(needed) {
-            vocab.insert(token.clone(), id);
-        }
-    }
-    vocab
+        .collect()
 }
 
-/// The pairs that are merged, each known to be two tokens that make a third.
-fn merges(lines: &[String], index: &HashMap<&str, u32>) -> Result<Merges, TokenizerError> {
+/// The pairs that are merged, each known to be two tokens that make a third, and the ids of all
+/// three.
+fn merges(
+    lines: &[String],
+    index: &HashMap<&str, u32>,
+) -> Result<(Merges, HashSet<u32>), TokenizerError> {
+    let mut merges = Vec::with_capacity(lines.len());
+    let mut merged = HashSet::with_capacity(lines.len());
     let mut whole = String::new();
-    let mut merge = |(number, line): (usize, &String)| {
+    for (number, line) in lines.iter().enumerate() {
         let (left, right) = line
             .split_once(' ')
             .filter(|(left, right)| !left.is_empty() && !right.is_empty() && !right.contains(' '))
@@ -99,14 +94,15 @@ fn merges(lines: &[String], index: &HashMap<&str, u32>) -> Result<Merges, Tokeni
         whole.push_str(left);
         whole.push_str(right);
         for token in [left, right, whole.as_str()] {
-            if !index.contains_key(token) {
+            let id = index.get(token).ok_or_else(|| {
                 let token = token.to_owned();
-                return Err(TokenizerError::MergeToken { index: number, token });
-            }
+                TokenizerError::MergeToken { index: number, token }
+            })?;
+            merged.insert(*id);
         }
-        Ok((left.to_owned(), right.to_owned()))
-    };
-    lines.iter().enumerate().map(&mut merge).collect()
+        merges.push((left.to_owned(), right.to_owned()));
+    }
+    Ok((merges, merged))
 }
 
 /// The bytes of every token.

@@ -46,6 +46,10 @@ impl FixedTokens {
         if let Some(at) = texts.clone().position(str::is_empty) {
             return Err(TokenizerError::EmptyToken { id: tokens[at].id });
         }
+        let bytes = texts.clone().map(str::len).sum();
+        if bytes > BYTES_MAX {
+            return Err(TokenizerError::TooManyFixed { bytes, max: BYTES_MAX });
+        }
         let search = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(texts)
@@ -97,6 +101,10 @@ fn push_text<'t>(parts: &mut Vec<Part<'t>>, text: &'t str) {
         parts.push(Part::Text(text));
     }
 }
+
+/// The search takes some fifty bytes for each of theirs; real vocabularies have a hundredth of
+/// this.
+const BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -58,6 +58,7 @@ fn check_bytes(vocabulary: &Vocabulary, index: &HashMap<&str, u32>) -> Result<()
 fn merges(vocabulary: &Vocabulary, index: &HashMap<&str, u32>) -> Result<Merges, TokenizerError> {
     let text_id =
         |piece: &str| index.get(piece).copied().filter(|&id| is_text(vocabulary.kind(id)));
+    let merges_max = vocabulary.tokens.len() * MERGES_A_TOKEN_MAX;
     let mut ranked: Vec<(f32, u32, u32, u32)> = Vec::new();
     for (id, (token, &score)) in (0u32..).zip(vocabulary.tokens.iter().zip(&vocabulary.scores)) {
         if score.is_nan() {
@@ -75,6 +76,9 @@ fn merges(vocabulary: &Vocabulary, index: &HashMap<&str, u32>) -> Result<Merges,
             if let (Some(left), Some(right)) = (text_id(left), text_id(right)) {
                 ranked.push((score, id, left, right));
             }
+        }
+        if ranked.len() > merges_max {
+            return Err(TokenizerError::TooManyMerges { max: merges_max });
         }
     }
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2, a.3).cmp(&(b.1, b.2, b.3))));
@@ -128,4 +132,6 @@ pub(super) fn byte(piece: &str) -> Option<u8> {
 const SPACE: char = '▁';
 
 /// Each piece is looked up once for every way to cut it, so a hostile one must not be long.
-const TOKEN_BYTES_MAX: usize = 1_024;
+const TOKEN_BYTES_MAX: usize = 256;
+/// Ways to merge, for each token on average; real vocabularies have about two.
+const MERGES_A_TOKEN_MAX: usize = 16;

@@ -168,6 +168,8 @@ fn a_vocabulary_that_does_not_fit_itself_is_refused_by_name() {
     refused(Vocabulary { unknown: Some(u32::MAX), ..small() }, "unknown token's id is 4294967295");
     refused(Vocabulary { add_bos: true, ..small() }, "no bos token is named");
     refused(byte_level(&[("", TokenKind::Control)], &[]), "token 256 is a control");
+    let long = "x".repeat(2 << 20);
+    refused(byte_level(&[(&long, TokenKind::UserDefined)], &[]), "have 2097152 bytes");
 }
 
 #[test]
@@ -205,5 +207,8 @@ fn a_bad_sentencepiece_vocabulary_is_refused() {
         let vocabulary = Vocabulary { kinds: kinds.clone(), ..sentencepiece(&[form]) };
         refused(vocabulary, &format!("token 258 stands for a byte but is \"{form}\""));
     }
-    refused(sentencepiece(&["a", &"a".repeat(2_000)]), "token 259 has 2000 bytes");
+    refused(sentencepiece(&["a", &"a".repeat(300)]), "token 259 has 300 bytes");
+    let runs: Vec<String> = (1..=256).map(|len| "a".repeat(len)).collect();
+    let runs: Vec<&str> = runs.iter().map(String::as_str).collect();
+    refused(sentencepiece(&runs), "can be merged in more than 8224 ways");
 }
