@@ -12,24 +12,33 @@ use std::time::{Duration, Instant};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpMessage as _, HttpRequest};
 
 use crate::gate;
 use crate::openai::quote;
 use crate::request_id::{self, RequestId};
+use crate::server::Edge;
 
 /// What is known of one request so far.
 pub(crate) struct Access {
     id: RequestId,
-    method: String,
-    route: String,
+    target: Target,
     started: Instant,
     first_text: Cell<Option<Duration>>,
     status: Cell<Option<u16>>,
     prompt_tokens: Cell<u32>,
     output_tokens: Cell<u32>,
     outcome: Cell<Outcome>,
+}
+
+/// What was asked for. The client's own words are escaped and cut.
+#[derive(Default)]
+struct Target {
+    method: String,
+    path: String,
+    /// The pattern that the path met, if any.
+    route: Option<String>,
 }
 
 /// How a request ended, for the log.
@@ -61,16 +70,18 @@ impl Outcome {
 
 impl Access {
     fn new(request: &ServiceRequest) -> Self {
-        // Unknown paths are the client's words; a pattern is ours.
-        let route = request.match_pattern().unwrap_or_else(|| quote(request.path()));
-        Self::start(RequestId::of(request.headers()), quote(request.method().as_str()), route)
+        let target = Target {
+            method: quote(request.method().as_str()),
+            path: quote(request.path()),
+            route: request.match_pattern(),
+        };
+        Self::start(RequestId::of(request.headers()), target)
     }
 
-    fn start(id: RequestId, method: String, route: String) -> Self {
+    fn start(id: RequestId, target: Target) -> Self {
         Self {
             id,
-            method,
-            route,
+            target,
             started: Instant::now(),
             first_text: Cell::new(None),
             status: Cell::new(None),
@@ -90,7 +101,7 @@ impl Access {
     #[cfg(test)]
     pub(crate) fn detached() -> Rc<Self> {
         let id = RequestId::of(&actix_web::http::header::HeaderMap::new());
-        Rc::new(Self::start(id, "POST".to_owned(), "/".to_owned()))
+        Rc::new(Self::start(id, Target::default()))
     }
 
     /// The prompt was admitted.
@@ -134,8 +145,8 @@ impl Drop for Access {
         tracing::info!(
             target: "antiphon::access",
             request_id = self.id.as_str(),
-            method = self.method,
-            route = self.route,
+            method = self.target.method,
+            path = self.target.path,
             status = self.status.get(),
             prompt_tokens = self.prompt_tokens.get(),
             output_tokens = self.output_tokens.get(),
@@ -167,7 +178,11 @@ pub(crate) async fn track(
         Err(refusal) => request.into_response(refusal.into_response()),
     };
     response.headers_mut().insert(request_id::HEADER, access.id.header());
-    access.status.set(Some(response.status().as_u16()));
+    let status = response.status().as_u16();
+    access.status.set(Some(status));
+    if let Some(edge) = response.request().app_data::<Data<Edge>>() {
+        edge.responses.count(access.target.route.as_deref().unwrap_or("unknown"), status);
+    }
     Ok(response.map_body(|_, body| BoxBody::new(Tracked { body, access })))
 }
 

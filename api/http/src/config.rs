@@ -22,6 +22,10 @@ pub struct Config {
     /// Longest that open connections are waited for when the server stops, in milliseconds. They
     /// are waited for after the runtime has drained, so this is for the last bytes only.
     pub shutdown_timeout_ms: u64,
+    /// Longest that sent bytes may stay unacknowledged, because the client reads nothing or is gone
+    /// without a word, before its connection is closed, in milliseconds. Longer than the runtime's
+    /// stall timeout, or a client that comes back in time finds no word about why its stream ended.
+    pub unread_timeout_ms: u64,
 }
 
 /// A knob outside its range.
@@ -48,6 +52,7 @@ impl Default for Config {
             idle_timeout_ms: 75_000,
             keep_alive_ms: 15_000,
             shutdown_timeout_ms: 5_000,
+            unread_timeout_ms: 60_000,
         }
     }
 }
@@ -74,6 +79,7 @@ impl Config {
             ("idle_timeout_ms", self.idle_timeout_ms),
             ("keep_alive_ms", self.keep_alive_ms),
             ("shutdown_timeout_ms", self.shutdown_timeout_ms),
+            ("unread_timeout_ms", self.unread_timeout_ms),
         ];
         match times.into_iter().find(|(_, value)| !(1..=3_600_000).contains(value)) {
             Some((key, value)) => error(key, "1 to 3600000", value.to_string()),

@@ -1,7 +1,7 @@
 //! `/v1/models`: the one model that is served.
 
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path};
 use runtime::ModelCard;
 use serde::Serialize;
 
@@ -46,10 +46,9 @@ pub(crate) async fn list(edge: Data<Edge>) -> HttpResponse {
 ///
 /// # Errors
 /// 404 for any other name. It is compared, and nothing else is done with it.
-pub(crate) async fn show(request: HttpRequest, edge: Data<Edge>) -> Result<HttpResponse, ApiError> {
-    let name = request.match_info().get("id").unwrap_or_default();
+pub(crate) async fn show(name: Path<String>, edge: Data<Edge>) -> Result<HttpResponse, ApiError> {
     let card = edge.handle.card();
-    check(name, &card)?;
+    check(&name, &card)?;
     Ok(HttpResponse::Ok().json(Model::from(&*card)))
 }
 

@@ -14,14 +14,12 @@ struct Report {
     status: &'static str,
 }
 
-/// `GET /health`: 200 unless only a new process helps.
+/// `GET /health`: 200 unless the engine is gone.
 pub(crate) async fn alive(edge: Data<Edge>) -> HttpResponse {
     let status = edge.handle.status();
     match status {
-        Status::Failed => report(StatusCode::SERVICE_UNAVAILABLE, status),
-        Status::Draining | Status::Serving | Status::Starting | Status::Stopped => {
-            report(StatusCode::OK, status)
-        }
+        Status::Failed | Status::Stopped => report(StatusCode::SERVICE_UNAVAILABLE, status),
+        Status::Draining | Status::Serving | Status::Starting => report(StatusCode::OK, status),
     }
 }
 
