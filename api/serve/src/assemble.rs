@@ -1,5 +1,5 @@
-//! From a configuration to what a runtime is started with: the model's text side, and the way to build
-//! its engine.
+//! From a configuration to what a runtime is started with: the model's text side, and the way to
+//! build its engine.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::RangedI64ValueParser;
+use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::config::{Device, Level, Sources};
 use crate::source::Source;
@@ -53,7 +54,7 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     pub(crate) system: Option<String>,
     /// Most tokens to generate.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one())]
     pub(crate) max_tokens: u32,
     /// 0 always takes the most likely token; larger is more varied.
     #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
@@ -146,6 +147,10 @@ impl Serve {
 
 fn word(value: impl serde::Serialize) -> toml::Value {
     toml::Value::try_from(value).expect("the variants are plain words")
+}
+
+fn at_least_one() -> RangedI64ValueParser<u32> {
+    value_parser!(u32).range(1..)
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

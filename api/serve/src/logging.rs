@@ -1,7 +1,7 @@
 //! The log: one line an event, on standard error.
 //!
-//! Lines go through a bounded queue to a thread of their own. If whoever reads them stops reading, the
-//! queue fills and further lines are dropped and counted: a blocked pipe never stops serving.
+//! Lines go through a bounded queue to a thread of their own. If whoever reads them stops reading,
+//! the queue fills and further lines are dropped and counted: a blocked pipe never stops serving.
 
 use std::io;
 

@@ -1,8 +1,8 @@
 //! The composition root: the one place that knows every crate.
 //!
-//! It reads the command line and the configuration, brings the model onto the machine, introduces the
-//! engine to the runtime and the runtime to the HTTP edge, and then only waits for signals. Nothing
-//! here decides how a request is served. Start reading at [`command`].
+//! It reads the command line and the configuration, brings the model onto the machine, introduces
+//! the engine to the runtime and the runtime to the HTTP edge, and then only waits for signals.
+//! Nothing here decides how a request is served. Start reading at [`command`].
 
 mod assemble;
 mod cli;

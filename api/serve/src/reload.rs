@@ -15,8 +15,8 @@ impl Reload {
         Self { sources, config, logging }
     }
 
-    /// Reads all layers again. What can change live does; what cannot is named, and stays as it is. A
-    /// configuration that is wrong changes nothing.
+    /// Reads all layers again. What can change live does; what cannot is named, and stays as it is.
+    /// A configuration that is wrong changes nothing.
     pub(crate) fn run(&mut self) {
         let new = match config::load(&self.sources) {
             Ok(new) => new,

@@ -86,7 +86,8 @@ fn announce(handle: &Handle, addresses: &[SocketAddr]) -> Result<()> {
     let body = body.to_string().replace('\'', r"'\''");
     terminal::write(&format!(
         "serving {id} on http://{address}; try:\n\
-         curl -N http://{address}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+         curl -N http://{address}/v1/chat/completions -H 'content-type: application/json' \
+         -d '{body}'\n"
     ))
     .context("cannot write to standard output")
 }

@@ -1,7 +1,7 @@
 //! Finding the key that was meant.
 
-/// The key of `known` that reads most like `key`. Someone who forgot the section, or guessed another
-/// one, still wrote the last part right: it is compared alone too.
+/// The key of `known` that reads most like `key`. Someone who forgot the section, or guessed
+/// another one, still wrote the last part right: it is compared alone too.
 pub(crate) fn nearest<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()

@@ -1,9 +1,9 @@
 //! The configuration: one tree of plain structs, its defaults, and the layers it is read from.
 //!
 //! [`load()`] is the only way in, and what it returns cannot be out of range. Nothing reads the
-//! environment or a file for a setting later, except a reload that goes through [`load()`] again. The
-//! crates below own their configuration; [`compose`] is the one function that makes theirs from this.
-//! `configs/default.toml` documents every key.
+//! environment or a file for a setting later, except a reload that goes through [`load()`] again.
+//! The crates below own their configuration; [`compose`] is the one function that makes theirs from
+//! this. `configs/default.toml` documents every key.
 
 pub(crate) mod compose;
 mod keys;

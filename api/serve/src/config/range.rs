@@ -1,4 +1,5 @@
-//! Which numbers are allowed, key by key. Every number in the tree has its line here; a test counts.
+//! Which numbers are allowed, key by key. Every number in the tree has its line here; a test
+//! counts.
 
 /// The allowed values of one key, both ends included.
 pub(crate) struct Range {

@@ -1,8 +1,9 @@
 //! The folder where fetched models are kept.
 //!
-//! A model has one place, `models/KIND/.../FILE` below the cache's root, and beside it `FILE.sha256`, in
-//! the form that `sha256sum -c` reads. Whoever fetches holds `FILE.lock`; a second one waits, and then
-//! finds the file. Everything unfinished is named `FILE.` and something, and is never taken for a model.
+//! A model has one place, `models/KIND/.../FILE` below the cache's root, and beside it
+//! `FILE.sha256`, in the form that `sha256sum -c` reads. Whoever fetches holds `FILE.lock`; a
+//! second one waits, and then finds the file. Everything unfinished is named `FILE.` and something,
+//! and is never taken for a model.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -41,8 +42,8 @@ impl Cache {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let root = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
         let root = root.context(
-            "no folder for the model cache: set HOME or XDG_CACHE_HOME to an absolute path, or name \
-             a model file by its path",
+            "no folder for the model cache: set HOME or XDG_CACHE_HOME to an absolute path, or \
+             name a model file by its path",
         )?;
         Ok(Self { models: root.join("antiphon").join("models") })
     }
@@ -132,8 +133,8 @@ impl Lock {
         &self.place
     }
 
-    /// Makes a complete file, of that digest, the model of this place. The file is consumed: it ends
-    /// up in the place, or is deleted.
+    /// Makes a complete file, of that digest, the model of this place. The file is consumed: it
+    /// ends up in the place, or is deleted.
     ///
     /// # Errors
     /// It is not what was expected, or the file system refuses.

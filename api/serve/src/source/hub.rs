@@ -1,9 +1,9 @@
 //! Fetching from Hugging Face, or from a server that speaks like it.
 //!
-//! A file is first asked about (its size, and its SHA-256 where the server knows it), then fetched. What
-//! has arrived is kept in `FILE.IDENTITY.partial`, named for the exact content, and continued with a
-//! range request after an interruption. The token, if there is one, goes to the server named in
-//! `HF_ENDPOINT` alone, never to where it redirects, and into no message.
+//! A file is first asked about (its size, and its SHA-256 where the server knows it), then fetched.
+//! What has arrived is kept in `FILE.IDENTITY.partial`, named for the exact content, and continued
+//! with a range request after an interruption. The token, if there is one, goes to the server named
+//! in `HF_ENDPOINT` alone, never to where it redirects, and into no message.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -92,8 +92,8 @@ impl Hub {
         Ok(Self { endpoint, token: set("HF_TOKEN").map(Token), agent })
     }
 
-    /// The GGUF file of a repository that has only one: the one in the cache, or else the one that the
-    /// server lists.
+    /// The GGUF file of a repository that has only one: the one in the cache, or else the one that
+    /// the server lists.
     ///
     /// # Errors
     /// There are several or none, or the server cannot be asked.
@@ -149,8 +149,8 @@ impl Hub {
         Ok(files)
     }
 
-    /// What the server says of a file. It is asked without following redirects, because the redirect
-    /// itself carries the checksum.
+    /// What the server says of a file. It is asked without following redirects, because the
+    /// redirect itself carries the checksum.
     fn ask(&self, mut address: String) -> Result<Remote> {
         for _ in 0..MOVES_MAX {
             let response = self.head(&address)?;
@@ -279,8 +279,8 @@ fn accept(response: &Response<Body>) -> Result<()> {
     }
     match status.as_u16() {
         401 | 403 => bail!(
-            "the server refuses ({status}): the repository does not exist, is private or gated; set \
-             HF_TOKEN to a token that may read it"
+            "the server refuses ({status}): the repository does not exist, is private or gated; \
+             set HF_TOKEN to a token that may read it"
         ),
         404 => bail!("the server has no such file ({status})"),
         _ => bail!("the server answers {status}"),

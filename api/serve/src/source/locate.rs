@@ -48,8 +48,8 @@ pub(crate) fn locate(source: &Source) -> Result<PathBuf> {
     Ok(place.path().to_owned())
 }
 
-/// Reads a cached model again, and compares it with its checksum: the pinned one, or the one recorded
-/// when it was fetched.
+/// Reads a cached model again, and compares it with its checksum: the pinned one, or the one
+/// recorded when it was fetched.
 ///
 /// # Errors
 /// It differs, or there is nothing to compare it with.

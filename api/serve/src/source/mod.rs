@@ -1,9 +1,9 @@
 //! Where a model comes from, and how it gets onto this machine.
 //!
-//! [`Source`] is what a user writes; [`locate()`] turns it into the path of a file, fetching it into the
-//! cache when it is not there. A file is in the cache completely or not at all: it is written beside
-//! its place, checked against its SHA-256, and renamed. What is cached is used without the network and
-//! without Python.
+//! [`Source`] is what a user writes; [`locate()`] turns it into the path of a file, fetching it
+//! into the cache when it is not there. A file is in the cache completely or not at all: it is
+//! written beside its place, checked against its SHA-256, and renamed. What is cached is used
+//! without the network and without Python.
 
 mod cache;
 mod digest;

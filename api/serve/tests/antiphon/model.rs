@@ -1,5 +1,5 @@
-//! A model of a few kilobytes: the smallest file that can be served. It speaks noise, but always the
-//! same.
+//! A model of a few kilobytes: the smallest file that can be served. It speaks noise, but always
+//! the same.
 
 /// Positions of one sequence: more than any test lives to see.
 const CONTEXT: u32 = 1 << 20;
@@ -97,8 +97,8 @@ fn control_tokens() -> Vec<String> {
     ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(str::to_owned).to_vec()
 }
 
-/// The character that stands for a byte in a byte-level vocabulary: itself if it prints, else one of
-/// those from 256 on, in order.
+/// The character that stands for a byte in a byte-level vocabulary: itself if it prints, else one
+/// of those from 256 on, in order.
 fn byte_token(byte: u8) -> String {
     let prints = |byte: &u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let place = 256 + (0..byte).filter(|below| !prints(below)).count() as u32;

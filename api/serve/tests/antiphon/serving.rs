@@ -130,7 +130,6 @@ fn a_signal_drains_and_what_is_open_at_the_deadline_hears_of_it() {
     let mut server = Running::start(&desk, &[]);
     let mut stream = server.endless();
     server.signal("INT");
-    server.wait_until_draining();
     let mut rest = String::new();
     stream.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("\"error\"") && !rest.contains("[DONE]"), "{rest}");
