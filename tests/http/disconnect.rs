@@ -1,7 +1,7 @@
 //! A client that leaves is forgotten, in whatever phase it leaves and however.
 //!
-//! The engine is held while the client leaves and until the scheduler has heard of it, so that it is
-//! certain which steps were planned before and which after.
+//! The engine is held while the client leaves and until the scheduler has heard of it, so that it
+//! is certain which steps were planned before and which after.
 
 use serde_json::json;
 

@@ -14,8 +14,9 @@ const COMPLETIONS: &str = "/v1/completions";
 
 /// Everything that the server sends for one request, with what differs from run to run replaced.
 ///
-/// Steps end one at a time, each when the text of the one before is on its way: text that waits for its
-/// reader merges. With one worker, what a scrape shows was sent before anything that follows it.
+/// Steps end one at a time, each when the text of the one before is on its way: text that waits for
+/// its reader merges. With one worker, what a scrape shows was sent before anything that follows
+/// it.
 fn exchange(path: &str, fields: &Value) -> String {
     let world = World::with(|options| {
         options.speech = says("Hé, you!");

@@ -1,7 +1,8 @@
 //! One log line per request, written when its last byte is out or its client is gone.
 //!
-//! [`track`] is the outermost layer of every route: it names the request, and holds its [`Access`] in
-//! the handler's future and then in the response's body. Whichever of them goes last writes the line.
+//! [`track`] is the outermost layer of every route: it names the request, and holds its [`Access`]
+//! in the handler's future and then in the response's body. Whichever of them goes last writes the
+//! line.
 
 use std::cell::Cell;
 use std::pin::Pin;

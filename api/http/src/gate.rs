@@ -1,5 +1,5 @@
-//! What is decided before a request is looked into: the server's state, the head's bounds, the body's
-//! kind and size.
+//! What is decided before a request is looked into: the server's state, the head's bounds, the
+//! body's kind and size.
 
 use std::future::poll_fn;
 use std::pin::Pin;

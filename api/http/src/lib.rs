@@ -1,8 +1,8 @@
 //! The edge: HTTP in, server-sent events out.
 //!
 //! Speaks OpenAI's wire format for [`runtime`]: reads a request, refuses what it cannot honour by
-//! name, and streams what the runtime says. Knows no scheduler, no engine and no model; it is the only
-//! crate that knows JSON. Dropping what a handler or a response body holds is how a request is
+//! name, and streams what the runtime says. Knows no scheduler, no engine and no model; it is the
+//! only crate that knows JSON. Dropping what a handler or a response body holds is how a request is
 //! cancelled, so nothing here spawns a task that would keep one alive.
 
 mod access;

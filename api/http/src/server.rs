@@ -36,15 +36,15 @@ impl Edge {
     }
 }
 
-/// Bytes of a response that wait for the socket before its body is asked for no more. Small, so that
-/// what a slow reader does not take merges in the runtime instead of piling up here.
+/// Bytes of a response that wait for the socket before its body is asked for no more. Small, so
+/// that what a slow reader does not take merges in the runtime instead of piling up here.
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
 
 /// The kernel's part of the same.
 const SOCKET_BUFFER_BYTES: usize = 64 << 10;
 
-/// Opens the listening socket. The server runs when the future that comes back is polled, on threads
-/// of its own; it heeds no signals, so whoever holds it decides when it stops.
+/// Opens the listening socket. The server runs when the future that comes back is polled, on
+/// threads of its own; it heeds no signals, so whoever holds it decides when it stops.
 ///
 /// # Errors
 /// Those of resolving the host and binding the port.
@@ -87,8 +87,8 @@ pub fn bind(config: Config, handle: Handle) -> io::Result<(Server, Vec<SocketAdd
 }
 
 /// Bounds what a client that reads nothing costs, in bytes and in time. While a response waits for
-/// room in the socket, the connection is not read and has no timer, so that only the kernel can close
-/// it; and the kernel's own idea of a buffer is megabytes of tokens that nobody takes.
+/// room in the socket, the connection is not read and has no timer, so that only the kernel can
+/// close it; and the kernel's own idea of a buffer is megabytes of tokens that nobody takes.
 fn bound_unread(connection: &dyn Any, timeout: Duration) {
     let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
     let socket = SockRef::from(stream);

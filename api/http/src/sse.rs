@@ -1,7 +1,8 @@
 //! A generation as server-sent events: chunks, an end, comments in silence.
 //!
-//! In order: the opening chunk with the first token, text, the finish, the usage if it was asked for,
-//! `[DONE]`. An output that ends early says `{"error":…}` instead of what is left, and no `[DONE]`.
+//! In order: the opening chunk with the first token, text, the finish, the usage if it was asked
+//! for, `[DONE]`. An output that ends early says `{"error":…}` instead of what is left, and no
+//! `[DONE]`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,7 +28,8 @@ const KEEP_ALIVE: &str = "keep-alive";
 /// The answer that streams `deltas`.
 ///
 /// # Cancel safety
-/// The body owns the deltas. Dropping it before its end cancels them; dropping it after does nothing.
+/// The body owns the deltas. Dropping it before its end cancels them; dropping it after does
+/// nothing.
 pub(crate) fn respond<W: Wire>(
     deltas: impl Stream<Item = Delta> + Unpin + 'static,
     frame: Frame,

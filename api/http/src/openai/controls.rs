@@ -1,4 +1,5 @@
-//! The fields that both endpoints share: how tokens are drawn, when the output ends, how it is sent.
+//! The fields that both endpoints share: how tokens are drawn, when the output ends, how it is
+//! sent.
 
 use engine_contract::{Sampling, TokenId};
 use runtime::{Ends, Generate, Prompt};
@@ -40,8 +41,8 @@ pub(crate) enum UsageChunk {
 }
 
 impl Controls {
-    /// Reads the shared fields. `max_tokens` are the names of that field, the current one first, and
-    /// `unlimited` is what holds without it.
+    /// Reads the shared fields. `max_tokens` are the names of that field, the current one first,
+    /// and `unlimited` is what holds without it.
     ///
     /// # Errors
     /// The first field of a wrong type or value.

@@ -1,7 +1,7 @@
 //! A body as a JSON object, within a budget.
 //!
-//! The parser refuses nesting deeper than 127 before it recurses, invalid UTF-8, lone surrogates and
-//! numbers that no double holds. Of a key given twice the last one counts.
+//! The parser refuses nesting deeper than 127 before it recurses, invalid UTF-8, lone surrogates
+//! and numbers that no double holds. Of a key given twice the last one counts.
 
 use serde_json::{Map, Value};
 
@@ -38,7 +38,8 @@ pub(crate) const fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// An upper bound of the values in a body: each follows a comma or the start of a list or an object.
+/// An upper bound of the values in a body: each follows a comma or the start of a list or an
+/// object.
 fn values_at_most(body: &[u8]) -> usize {
     let (mut values, mut in_string, mut escaped) = (1, false, false);
     for byte in body {

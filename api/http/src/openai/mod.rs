@@ -43,7 +43,8 @@ struct Ready {
 /// admitted, so that a refusal still has its own status.
 ///
 /// # Cancel safety
-/// The generation lives in this future, and then in the response's body; dropping either cancels it.
+/// The generation lives in this future, and then in the response's body; dropping either cancels
+/// it.
 ///
 /// # Errors
 /// Refusals, and failures before the head.
@@ -83,7 +84,8 @@ async fn answer<W: Wire>(
 }
 
 /// Text as a JSON string, quotes included. What Unicode takes for a line's end is escaped although
-/// JSON does not ask for it, because clients exist that split events with a text library's idea of lines.
+/// JSON does not ask for it, because clients exist that split events with a text library's idea of
+/// lines.
 fn escape(text: &str) -> String {
     let escaped = serde_json::to_string(text).expect("strings always serialise");
     if escaped.contains(['\u{85}', '\u{2028}', '\u{2029}']) {

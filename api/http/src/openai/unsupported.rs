@@ -1,7 +1,7 @@
 //! Fields that OpenAI's API or other servers know, and that this one does not honour yet.
 //!
-//! A value that asks for nothing is accepted; anything else is refused by name, because an answer that
-//! silently lacks what was asked for is worse than none.
+//! A value that asks for nothing is accepted; anything else is refused by name, because an answer
+//! that silently lacks what was asked for is worse than none.
 
 use serde_json::Value;
 

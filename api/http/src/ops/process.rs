@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 
-/// Memory, open files and threads, as OpenMetrics text. Reading `/proc` takes microseconds and waits
-/// for no disk.
+/// Memory, open files and threads, as OpenMetrics text. Reading `/proc` takes microseconds and
+/// waits for no disk.
 pub(crate) fn encode() -> String {
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, value: Option<u64>| {
