@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+/// The name that the model is served under.
+pub(crate) const MODEL: &str = "default";
+
 /// When things happened in one streamed completion.
 pub(crate) struct Timing {
     pub(crate) first_token: Duration,
@@ -24,7 +27,7 @@ pub(crate) fn status(port: u16, path: &str) -> Result<u16> {
 /// One streamed completion of `prompt` with exactly `output` tokens.
 pub(crate) fn completion(port: u16, prompt: &[u32], output: usize) -> Result<Timing> {
     let body = json!({
-        "model": "default",
+        "model": MODEL,
         "prompt": prompt,
         "max_tokens": output,
         "temperature": 0,

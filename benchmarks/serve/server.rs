@@ -43,6 +43,7 @@ impl Kind {
                     "--model",
                 ]);
                 command.arg(model).env("ANTIPHON__ENGINE__THREADS", threads.to_string());
+                command.env("ANTIPHON__MODEL__ID", client::MODEL);
                 command
             }
             Self::LlamaServer(path) => {
