@@ -51,18 +51,23 @@ fn main() -> Result<(), BackendError> {
     Ok(())
 }
 
-/// Seconds of one call: the least of several runs, each long enough to be measured.
+/// Seconds of one call: the least of many short runs, so that what else the machine does hardly shows.
 fn time(mut f: impl FnMut()) -> f64 {
-    f();
-    let start = Instant::now();
-    f();
-    let calls = (0.02 / start.elapsed().as_secs_f64().max(1e-7)).ceil().max(1.0);
-    let run = |_| {
+    const RUN: f64 = 1e-3;
+    const ALL: f64 = 0.4;
+    let run = |f: &mut dyn FnMut(), calls: usize| {
         let start = Instant::now();
-        (0..calls as usize).for_each(|_| f());
-        start.elapsed().as_secs_f64() / calls
+        (0..calls).for_each(|_| f());
+        start.elapsed().as_secs_f64()
     };
-    (0..7).map(run).fold(f64::INFINITY, f64::min)
+    run(&mut f, 1);
+    let calls = (RUN / run(&mut f, 1).max(1e-7)).ceil().max(1.0);
+    let start = Instant::now();
+    let mut least = f64::INFINITY;
+    while start.elapsed().as_secs_f64() < ALL {
+        least = least.min(run(&mut f, calls as usize) / calls);
+    }
+    least
 }
 
 fn product(

@@ -218,7 +218,11 @@ impl Tile<'_> {
             let factors = running.update(s, run.len(), &mut scores);
             self.add_values(s, run, end, &factors, &scores);
         }
-        self.give_outputs(query, running.sums.map(|sum| s.sum(sum)));
+        let mut sums = [0.0; R];
+        for (sum, lanes) in sums.iter_mut().zip(running.sums) {
+            *sum = s.sum(lanes);
+        }
+        self.give_outputs(query, sums);
         R
     }
 

@@ -32,7 +32,7 @@ fn best(amount: f64, mut f: impl FnMut()) -> f64 {
         f();
         amount / start.elapsed().as_secs_f64()
     };
-    (0..8).map(rate).fold(0.0, f64::max)
+    (0..16).map(rate).fold(0.0, f64::max)
 }
 
 fn read(team: &Team, isa: Chosen) -> Result<f64, BackendError> {

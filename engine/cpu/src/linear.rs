@@ -11,6 +11,9 @@ use crate::{
 /// Bytes of activations that a task passes over again and again: about a quarter of a core's own cache.
 const ROWS_BYTES: usize = 256 << 10;
 
+/// Bytes between the weights in use and those called for.
+const AHEAD: usize = 2048;
+
 /// `out = x weight^T + bias`.
 pub(crate) fn linear(
     team: &Team,
@@ -29,8 +32,9 @@ pub(crate) fn linear(
     out.set_rows(rows);
     activations.fill(team, isa, x.values(), (rows, x.width()), weight.wanted());
     let activations = &*activations;
-    // Codes, scale and sums of an input take one and a half bytes.
-    let step = (ROWS_BYTES * 2 / 3 / x.width().max(1)).max(LANES) / LANES * LANES;
+    // Of an input, as a float or as a byte with its share of the scale and sums.
+    let bytes = if weight.wanted().floats { size_of::<f32>() } else { 2 };
+    let step = (ROWS_BYTES / bytes / x.width().max(1)).max(LANES) / LANES * LANES;
     let cuts = Cuts::Every { step, total: rows };
     grid(team, out.values_mut(), width, cuts, weight.strips(), &|rect, _| {
         weight.product(isa, activations, bias, rect);
@@ -76,23 +80,57 @@ impl<F: Format> Product<'_, F> {
     /// One tile against `R` rows; returns `R`.
     #[inline(always)]
     fn tile<S: Simd, const R: usize>(&mut self, s: S, tile: usize, row: usize) -> usize {
-        let blocks = &self.blocks[tile * self.across..][..self.across];
+        let start = tile * self.across;
+        let blocks = &self.blocks[start..][..self.across];
         let x = self.x.skip(row);
         let mut sums = [s.zero(); R];
         for (i, block) in blocks.iter().enumerate() {
+            // Weights come from memory for the first rows, and are near for the others.
+            if row == 0
+                && let Some(ahead) = self.blocks.get(start + i + AHEAD / size_of::<F::Block>())
+            {
+                s.prefetch(ahead);
+            }
             F::accumulate::<S, R>(s, block, x.from(i * F::UNITS), &mut sums);
         }
-        let (col, first) = (tile * LANES, self.out.col());
-        let cols = LANES.min(self.out.cols() - col);
-        let mut bias = [0.0; LANES];
-        if let Some(values) = self.bias {
-            bias[..cols].copy_from_slice(&values[first + col..][..cols]);
-        }
+        let bias = self.bias(s, tile);
         for (i, sum) in sums.into_iter().enumerate() {
-            let mut lanes = [0.0; LANES];
-            s.store(s.add(sum, s.load(&bias)), &mut lanes);
-            self.out.line(row + i)[col..][..cols].copy_from_slice(&lanes[..cols]);
+            self.put(s, s.add(sum, bias), tile, row + i);
         }
         R
+    }
+
+    #[inline(always)]
+    fn bias<S: Simd>(&self, s: S, tile: usize) -> S::F {
+        let (col, end) = (self.out.col() + tile * LANES, self.out.col() + self.out.cols());
+        match self.bias {
+            Some(bias) => load_start(s, &bias[col..end]),
+            None => s.zero(),
+        }
+    }
+
+    #[inline(always)]
+    fn put<S: Simd>(&mut self, s: S, lanes: S::F, tile: usize, row: usize) {
+        let out = &mut self.out.line(row)[tile * LANES..];
+        if let Some(out) = out.first_chunk_mut() {
+            s.store(lanes, out);
+        } else {
+            let mut all = [0.0; LANES];
+            s.store(lanes, &mut all);
+            out.copy_from_slice(&all[..out.len()]);
+        }
+    }
+}
+
+/// The first lanes of `x`, zeros where there are no more.
+#[inline(always)]
+fn load_start<S: Simd>(s: S, x: &[f32]) -> S::F {
+    match x.first_chunk() {
+        Some(x) => s.load(x),
+        None => {
+            let mut all = [0.0; LANES];
+            all[..x.len()].copy_from_slice(x);
+            s.load(&all)
+        }
     }
 }

@@ -59,6 +59,13 @@ impl Simd for Avx2 {
     const ROWS: usize = 4;
 
     #[inline(always)]
+    fn prefetch<T>(self, x: &T) {
+        let start = std::ptr::from_ref(x).cast::<i8>();
+        for line in (0..size_of::<T>()).step_by(64) {
+            proven!(_mm_prefetch::<_MM_HINT_T0>(start.add(line)));
+        }
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         proven!([_mm256_set1_ps(x); 2])
     }

@@ -50,6 +50,13 @@ impl Simd for Avx512 {
     const ROWS: usize = 16;
 
     #[inline(always)]
+    fn prefetch<T>(self, x: &T) {
+        let start = std::ptr::from_ref(x).cast::<i8>();
+        for line in (0..size_of::<T>()).step_by(64) {
+            proven!(_mm_prefetch::<_MM_HINT_T0>(start.add(line)));
+        }
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         proven!(_mm512_set1_ps(x))
     }

@@ -19,6 +19,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Most accumulators that a product keeps in registers.
     const ROWS: usize;
 
+    /// Asks for a value to be brought near; changes nothing.
+    fn prefetch<T>(self, x: &T);
     /// Zero in every lane.
     fn zero(self) -> Self::F {
         self.splat(0.0)

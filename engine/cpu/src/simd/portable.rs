@@ -35,6 +35,7 @@ impl Simd for Portable {
 
     const ROWS: usize = 4;
 
+    fn prefetch<T>(self, _: &T) {}
     fn splat(self, x: f32) -> F {
         [x; LANES]
     }
