@@ -316,4 +316,17 @@ mod tests {
         assert_eq!(full.status(), 503);
         assert_eq!(full.headers().get(RETRY_AFTER).unwrap(), "1");
     }
+
+    #[test]
+    fn failures_are_the_servers_unless_the_client_stalled() {
+        let of = |failure| {
+            let error = ApiError::failed(failure);
+            (error.status.as_u16(), error.body.kind, error.body.code.unwrap(), error.close)
+        };
+        let expected = (503, SERVER_ERROR, "server_shutting_down", true);
+        assert_eq!(of(Failure::Draining), expected);
+        assert_eq!(of(Failure::Engine), (503, SERVER_ERROR, "engine_failed", false));
+        assert_eq!(of(Failure::NotFinite), (500, SERVER_ERROR, "server_error", false));
+        assert_eq!(of(Failure::Stalled), (408, INVALID_REQUEST, "client_stalled", true));
+    }
 }
