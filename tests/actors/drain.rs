@@ -80,6 +80,7 @@ fn an_engine_that_breaks_in_a_drain_is_not_built_again() {
         world.fake.release();
         assert_eq!(listen(open).await.end, failed(Failure::Engine));
         world.reaches(Status::Stopped).await;
+        assert_eq!((world.fake.num_built(), world.handle.exit_code()), (1, Some(0)));
     });
 }
 

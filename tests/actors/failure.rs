@@ -63,6 +63,25 @@ fn an_engine_that_hangs_is_left_alone_and_its_late_answer_is_not_heard() {
 }
 
 #[test]
+fn engines_that_hang_again_and_again_end_the_runtime() {
+    run_with(
+        |options| options.config.step_timeout_ms = 50,
+        babbles(),
+        async |world| {
+            world.fake.hold();
+            for num_restarts in 0..3 {
+                let line = format!("engine_restarts_total{{model=\"bytes\"}} {num_restarts}");
+                world.shows(&line).await;
+                world.reaches(Status::Serving).await;
+                assert_eq!(listen(world.say("x").await).await.end, failed(Failure::Engine));
+            }
+            world.reaches(Status::Stopped).await;
+            assert_eq!((world.fake.num_built(), world.handle.exit_code()), (3, Some(70)));
+        },
+    );
+}
+
+#[test]
 fn an_engine_whose_failure_is_final_ends_the_runtime_once_everybody_is_told() {
     let exit = |options: &mut crate::world::Options| options.config.failure = FailurePolicy::Exit;
     run_with(exit, babbles(), async |world| {

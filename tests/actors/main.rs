@@ -1,7 +1,7 @@
 //! The actors around a fake engine: every way a request can go, and what is left behind.
 //!
-//! Nothing here sleeps: a test holds the engine's steps and lets them go, and polls what the runtime
-//! publishes.
+//! Nothing here sleeps: a test holds the engine's steps and lets them go, and polls what the
+//! runtime publishes.
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps in vain has failed")]
 

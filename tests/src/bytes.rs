@@ -1,4 +1,5 @@
-//! A model of bytes: its tokens are the 256 bytes, each its own id, and the control tokens of ChatML.
+//! A model of bytes: its tokens are the 256 bytes, each its own id, and the control tokens of
+//! ChatML.
 
 use std::sync::Arc;
 

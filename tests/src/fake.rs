@@ -1,8 +1,8 @@
-//! An engine without a model: what it says is a function of what it read, and when its steps end, or
-//! break, is the test's to decide.
+//! An engine without a model: what it says is a function of what it read, and when its steps end,
+//! or break, is the test's to decide.
 //!
-//! It holds the caller to the executor's promises where that is cheap: a seat's first row is fresh, and
-//! a row begins where the seat's last one ended.
+//! It holds the caller to the executor's promises where that is cheap: a seat's first row is fresh,
+//! and a row begins where the seat's last one ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! What happens when an actor that everything depends on panics.
 //!
-//! A panic kills an actor silently: its mailbox closes, and what is sent to it vanishes. A server in
-//! which nobody plans or nobody watches the engine looks alive and answers nothing, so it is better
-//! gone. Only actors of the control arbiter carry one: nothing but their own panic unwinds there.
+//! A panic kills an actor silently: its mailbox closes, and what is sent to it vanishes. A server
+//! in which nobody plans or nobody watches the engine looks alive and answers nothing, so it is
+//! better gone. Only actors of the control arbiter carry one: nothing but their own panic unwinds
+//! there.
 
 use crate::lifecycle::EXIT_ACTOR_PANICKED;
 

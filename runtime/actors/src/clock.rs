@@ -1,7 +1,7 @@
 //! The one place that reads a clock.
 //!
-//! Everything else in this crate speaks of [`Tick`]s, so that a moment measured on one thread can be
-//! compared with one measured on another.
+//! Everything else in this crate speaks of [`Tick`]s, so that a moment measured on one thread can
+//! be compared with one measured on another.
 
 use std::time::{Duration, Instant};
 

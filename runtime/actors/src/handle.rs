@@ -44,8 +44,8 @@ pub struct Runtime;
 impl Runtime {
     /// Starts every actor and begins to build the engine; the handle is usable at once.
     ///
-    /// `config` has passed [`Config::validate`]. `factory` is called on the thread that will own the
-    /// executor, and again for each engine that replaces a failed one.
+    /// `config` has passed [`Config::validate`]. `factory` is called on the thread that will own
+    /// the executor, and again for each engine that replaces a failed one.
     ///
     /// # Panics
     /// Outside an actix system, or if the operating system has no thread left.
@@ -107,8 +107,8 @@ impl Handle {
     }
 
     /// How it went, once the status is [`Status::Stopped`]: 0 after a drain, 1 if the engine never
-    /// came up, 70 if it failed for good. (A process in which the scheduler panicked is gone already,
-    /// with 71.)
+    /// came up, 70 if it failed for good. (A process in which the scheduler panicked is gone
+    /// already, with 71.)
     #[must_use]
     pub fn exit_code(&self) -> Option<u8> {
         self.shared.wires.facts.lock().exit_code

@@ -1,4 +1,5 @@
-//! The sessions of one worker: passes on what the scheduler delivers, and sweeps for stalled readers.
+//! The sessions of one worker: passes on what the scheduler delivers, and sweeps for stalled
+//! readers.
 //!
 //! One message a step comes in from another thread, however many of this worker's requests were in
 //! it; what goes on to the sessions stays on this thread.

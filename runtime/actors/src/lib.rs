@@ -2,8 +2,8 @@
 //!
 //! The scheduler core decides, actors here carry. Arbiters never block; the engine's threads never
 //! touch actix but to send. It knows no model, no device, no HTTP and no JSON. Start reading at
-//! [`Runtime`] for how everything starts, at `message` for who says what to whom, at `placement` for
-//! which thread hosts whom.
+//! [`Runtime`] for how everything starts, at `message` for who says what to whom, at `placement`
+//! for which thread hosts whom.
 
 mod bomb;
 mod clock;
@@ -34,6 +34,7 @@ pub use config::{Config, ConfigError, FailurePolicy};
 pub use generate::{Delta, Ends, Failure, FinishReason, Generate, Prompt, Refused, Usage};
 pub use handle::{Handle, Model, ModelCard, Runtime};
 pub use lifecycle::Status;
+pub use runtime_core::{Rejected, Snapshot};
 pub use runtime_text::Message;
 pub use telemetry::Telemetry;
 pub use worker::{Generation, Worker};

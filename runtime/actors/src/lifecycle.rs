@@ -23,8 +23,8 @@ use tokio::sync::watch;
 use crate::clock::{Clock, after, between};
 use crate::engine::EngineActor;
 use crate::message::{
-    BeginDrain, Drain, Drained, EngineGone, EngineRestarts, EngineServes, EngineStopped, Stop,
-    StopNow,
+    BeginDrain, Drain, Drained, EngineGone, EngineRestarts, EngineServes, EngineStopped, Retire,
+    Stop, StopNow,
 };
 use crate::scheduler::SchedulerActor;
 use crate::telemetry::Telemetry;
@@ -101,6 +101,7 @@ impl LifecycleActor {
         if self.status() != Status::Draining {
             self.enter(Status::Draining);
         }
+        self.parts.engine.do_send(Retire {});
         self.parts.scheduler.do_send(Drain { deadline });
         ctx.run_later(limit, |this, _ctx| {
             if this.status() != Status::Stopped {

@@ -1,8 +1,8 @@
 //! Every message of every actor. Whatever can wake an actor can be read here.
 //!
 //! Everything that must arrive goes by `do_send`, which always queues; [`Submit`] alone goes by
-//! `try_send`, so that a scheduler that cannot keep up refuses instead of growing. Mailbox sizes and
-//! their reasons are in [`crate::wiring`].
+//! `try_send`, so that a scheduler that cannot keep up refuses instead of growing. Mailbox sizes
+//! and their reasons are in [`crate::wiring`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,8 +18,12 @@ use crate::session::SessionActor;
 use crate::telemetry::StepTiming;
 use crate::{Prompt, Refused};
 
+/// Declares messages: a struct, and what its handler answers.
 macro_rules! messages {
-    ($($(#[$doc:meta])* $name:ident -> $result:ty { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {$(
+    ($(
+        $(#[$doc:meta])*
+        $name:ident -> $result:ty { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }
+    )*) => {$(
         $(#[$doc])*
         pub(crate) struct $name { $($(#[$field_doc])* pub(crate) $field: $type,)* }
 
@@ -216,6 +220,9 @@ messages! {
 
     /// SchedulerActor → LifecycleActor: nothing is open.
     Drained -> () {}
+
+    /// LifecycleActor → EngineActor: if this engine fails, build no other one.
+    Retire -> () {}
 
     /// LifecycleActor → EngineActor: end the threads.
     Stop -> () {}

@@ -1,7 +1,7 @@
 //! What telemetry remembers of each open request: since when, and how far it has come.
 //!
-//! The scheduler core owns the truth and says no more of it than plans and updates; this reads both.
-//! It decides nothing.
+//! The scheduler core owns the truth and says no more of it than plans and updates; this reads
+//! both. It decides nothing.
 
 use std::collections::HashMap;
 

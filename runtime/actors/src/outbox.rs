@@ -2,8 +2,8 @@
 //!
 //! Both ends live on one thread, so there is no lock and no channel. Text that the reader has not
 //! taken yet is merged, so a slow reader costs no more memory than its own output, and the writer
-//! never waits. The last delta is `End` or `Failed`, always: an [`Inlet`] dropped before it said one
-//! says `Failed` for itself.
+//! never waits. The last delta is `End` or `Failed`, always: an [`Inlet`] dropped before it said
+//! one says `Failed` for itself.
 
 use std::cell::RefCell;
 use std::pin::Pin;

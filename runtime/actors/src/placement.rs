@@ -8,8 +8,8 @@
 //! | `text-N` | TokenizerActor |
 //! | `engine-launch`, `engine-collect` | the executor; its tickets |
 //!
-//! actix drains a mailbox without yielding, so nobody but the engine's keeper shares an arbiter with
-//! the scheduler.
+//! actix drains a mailbox without yielding, so nobody but the engine's keeper shares an arbiter
+//! with the scheduler.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
@@ -25,7 +25,8 @@ pub(crate) struct Threads {
 /// Starts the threads of one engine.
 ///
 /// # Errors
-/// The system's, when it has no thread left. What has started ends by itself, since its channels do.
+/// The system's, when it has no thread left. What has started ends by itself, since its channels
+/// do.
 pub(crate) fn engine_threads(
     launch: impl FnOnce() + Send + 'static,
     collect: impl FnOnce() + Send + 'static,

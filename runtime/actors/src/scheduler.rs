@@ -1,8 +1,8 @@
 //! The scheduler core as an actor: what comes in is told to the core, what it decides goes out.
 //!
-//! Every message ends in [`SchedulerActor::advance`]: plan while the pipeline has room, hand the plans
-//! to the engine first, and only then tell the hubs what happened, so that the engine never waits for
-//! the fan-out. It never waits and holds no lock across anything but a copy.
+//! Every message ends in [`SchedulerActor::advance`]: plan while the pipeline has room, hand the
+//! plans to the engine first, and only then tell the hubs what happened, so that the engine never
+//! waits for the fan-out. It never waits and holds no lock across anything but a copy.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -136,8 +136,8 @@ impl SchedulerActor {
         }
     }
 
-    /// Sees to it that the core's next deadline is met. A timer that is already due earlier stays: it
-    /// looks again when it fires, which is cheaper than a new one at each step.
+    /// Sees to it that the core's next deadline is met. A timer that is already due earlier stays:
+    /// it looks again when it fires, which is cheaper than a new one at each step.
     fn arm(&mut self, now: Tick, ctx: &mut Context<Self>) {
         let Some(due) = self.core.as_ref().and_then(Scheduler::next_deadline) else { return };
         if self.timer.as_ref().is_some_and(|timer| timer.due <= due) {
@@ -216,9 +216,10 @@ impl Handler<EngineReady> for SchedulerActor {
         let now = self.parts.clock.now();
         let EngineReady { incarnation, info, plans } = ready;
         let limits = self.parts.config.limits(&info);
-        // An engine of other sizes needs another core. Nothing is lost with the old one: the failure
-        // that ended its engine has ended every request.
+        // An engine of other sizes needs another core. Nothing is lost with the old one: the
+        // failure that ended its engine has ended every request.
         if self.limits.replace(limits) != Some(limits) {
+            tracing::info!(?limits, "the scheduler's limits are set");
             self.core = Some(Scheduler::new(limits));
         }
         self.engine = Some(Engine { incarnation, plans });

@@ -40,8 +40,8 @@ impl Handler<Encode> for TokenizerActor {
 
 /// The tokens of a prompt.
 ///
-/// A panic in here would end the thread, or the worker, for one strange prompt; it costs that prompt
-/// alone instead.
+/// A panic in here would end the thread, or the worker, for one strange prompt; it costs that
+/// prompt alone instead.
 ///
 /// # Errors
 /// No chat template, or one that refuses the conversation.

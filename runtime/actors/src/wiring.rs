@@ -128,8 +128,8 @@ fn run<A: Actor<Context = Context<A>>>(actor: A, mailbox: AddressReceiver<A>) {
     Context::with_receiver(mailbox).run(actor);
 }
 
-/// Only the fuse: the real bound on requests is the core's. `Submit` alone is refused when it blows,
-/// and then the control thread is far behind.
+/// Only the fuse: the real bound on requests is the core's. `Submit` alone is refused when it
+/// blows, and then the control thread is far behind.
 const SCHEDULER_MAILBOX: usize = 4_096;
 /// Reports of two threads, and orders of one actor.
 const ENGINE_MAILBOX: usize = 16;

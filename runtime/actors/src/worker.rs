@@ -177,9 +177,9 @@ impl Inner {
         stop_tokens.into()
     }
 
-    /// Everything between "it may be asked for" and "it is asked for". There is no await in here: the
-    /// session is known to the hub before the scheduler can speak of it, and the guard is armed before
-    /// anybody can leave.
+    /// Everything between "it may be asked for" and "it is asked for". There is no await in here:
+    /// the session is known to the hub before the scheduler can speak of it, and the guard is armed
+    /// before anybody can leave.
     fn submit(
         &self,
         request: Request,

@@ -1,7 +1,7 @@
 //! The thread that waits for launched steps, in order, and reports each.
 //!
-//! It ends when the launcher has dropped its end and every ticket is answered. It blocks on a step's
-//! end, and launches nothing.
+//! It ends when the launcher has dropped its end and every ticket is answered. It blocks on a
+//! step's end, and launches nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

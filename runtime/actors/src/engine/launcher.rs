@@ -1,7 +1,7 @@
 //! The thread that owns the executor: receives a plan, launches it, hands its ticket on.
 //!
-//! It ends when the plan sender is dropped, or with one report when the executor fails. It blocks on
-//! receiving a plan; on the CPU it computes the step as well.
+//! It ends when the plan sender is dropped, or with one report when the executor fails. It blocks
+//! on receiving a plan; on the CPU it computes the step as well.
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};

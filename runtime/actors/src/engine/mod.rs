@@ -6,10 +6,10 @@
 //!                    └────────► Down ◄──────────────── failed, and policy is exit
 //! ```
 //!
-//! The actor never waits: a thread that joins threads reports back. An engine whose step hangs cannot
-//! be joined. Under [`FailurePolicy::Restart`] its threads are given up knowingly: they hold their
-//! memory until the step returns, if ever, and end then, since their channels are closed. One such
-//! loss is an accident; after [`GIVEN_UP_MAX`] the process had better be started anew.
+//! The actor never waits: a thread that joins threads reports back. An engine whose step hangs
+//! cannot be joined. Under [`FailurePolicy::Restart`] its threads are given up knowingly: they hold
+//! their memory until the step returns, if ever, and end then, since their channels are closed. One
+//! such loss is an accident; after [`GIVEN_UP_MAX`] the process had better be started anew.
 
 mod collector;
 mod launcher;
@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::lifecycle::{EXIT_ENGINE_FAILED, EXIT_NEVER_SERVED, LifecycleActor};
 use crate::message::{
     BuildFailed, EngineFailed, EngineGone, EngineReady, EngineRestarts, EngineServes,
-    EngineStopped, Joined, Stop,
+    EngineStopped, Joined, Retire, Stop,
 };
 use crate::placement::{self, Threads};
 use crate::scheduler::SchedulerActor;
@@ -62,8 +62,7 @@ pub(crate) struct EngineActor {
     parts: Parts,
     incarnation: Incarnation,
     life: Life,
-    /// Whether the lifecycle asked for the end.
-    stopping: bool,
+    ending: Ending,
     num_given_up: u32,
     has_served: bool,
     _bomb: Bomb,
@@ -81,6 +80,17 @@ enum Life {
     Serving(Threads),
 }
 
+/// How far the lifecycle has taken leave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Not at all.
+    No,
+    /// This engine is the last one.
+    Retired,
+    /// It waits for the threads to end.
+    Stopping,
+}
+
 impl EngineActor {
     /// An actor that builds its first engine when it starts.
     pub(crate) fn new(parts: Parts) -> Self {
@@ -88,7 +98,7 @@ impl EngineActor {
             parts,
             incarnation: Incarnation::default(),
             life: Life::Down,
-            stopping: false,
+            ending: Ending::No,
             num_given_up: 0,
             has_served: false,
             _bomb: Bomb::new("the engine actor"),
@@ -144,7 +154,7 @@ impl EngineActor {
             given_up = self.num_given_up,
             "the engine's threads do not end; they are left alone, with the memory they hold"
         );
-        if self.num_given_up > GIVEN_UP_MAX && !self.stopping {
+        if self.num_given_up > GIVEN_UP_MAX && self.ending == Ending::No {
             self.gone("the engine hung again and again");
         } else {
             self.after_join(ctx);
@@ -152,11 +162,11 @@ impl EngineActor {
     }
 
     fn after_join(&mut self, ctx: &Context<Self>) {
-        if self.stopping {
-            self.life = Life::Down;
-            self.parts.lifecycle.do_send(EngineStopped {});
-        } else {
-            self.build(ctx);
+        self.life = Life::Down;
+        match self.ending {
+            Ending::No => self.build(ctx),
+            Ending::Retired => {}
+            Ending::Stopping => self.parts.lifecycle.do_send(EngineStopped {}),
         }
     }
 
@@ -193,7 +203,7 @@ impl Handler<EngineReady> for EngineActor {
         if ready.incarnation != self.incarnation {
             return;
         }
-        // Not while stopping: the threads are being joined, and the plans dropped here end them.
+        // Not while stopping: the plans dropped here end the threads.
         if let Some(threads) = self.take_threads() {
             self.life = Life::Serving(threads);
             self.has_served = true;
@@ -218,20 +228,16 @@ impl Handler<EngineFailed> for EngineActor {
         let error = failed.error.clone();
         tracing::error!(incarnation = self.incarnation.0, %error, "the engine failed");
         self.parts.scheduler.do_send(failed);
-        if self.stopping {
-            self.join(threads, ctx);
+        if self.parts.failure == FailurePolicy::Exit {
+            self.gone(&error.to_string());
             return;
         }
-        match (self.parts.failure, &error) {
-            (FailurePolicy::Exit, _) => self.gone(&error.to_string()),
-            (FailurePolicy::Restart, EngineError::TimedOut) => {
-                self.parts.lifecycle.do_send(EngineRestarts { error: error.to_string() });
-                self.give_up(ctx);
-            }
-            (FailurePolicy::Restart, EngineError::Device(_) | EngineError::Panicked(_)) => {
-                self.parts.lifecycle.do_send(EngineRestarts { error: error.to_string() });
-                self.join(threads, ctx);
-            }
+        if self.ending == Ending::No {
+            self.parts.lifecycle.do_send(EngineRestarts { error: error.to_string() });
+        }
+        match error {
+            EngineError::TimedOut => self.give_up(ctx),
+            EngineError::Device(_) | EngineError::Panicked(_) => self.join(threads, ctx),
         }
     }
 }
@@ -240,7 +246,7 @@ impl Handler<BuildFailed> for EngineActor {
     type Result = ();
 
     fn handle(&mut self, failed: BuildFailed, _ctx: &mut Self::Context) {
-        if failed.incarnation == self.incarnation && !self.stopping {
+        if failed.incarnation == self.incarnation && self.ending != Ending::Stopping {
             self.gone(&failed.error);
         }
     }
@@ -256,15 +262,26 @@ impl Handler<Joined> for EngineActor {
     }
 }
 
+impl Handler<Retire> for EngineActor {
+    type Result = ();
+
+    fn handle(&mut self, _retire: Retire, _ctx: &mut Self::Context) {
+        if self.ending == Ending::No {
+            self.ending = Ending::Retired;
+        }
+    }
+}
+
 impl Handler<Stop> for EngineActor {
     type Result = ();
 
     fn handle(&mut self, _stop: Stop, ctx: &mut Self::Context) {
-        self.stopping = true;
-        match self.take_threads() {
-            Some(threads) => self.join(threads, ctx),
-            None if matches!(self.life, Life::Joining) => {}
-            None => self.parts.lifecycle.do_send(EngineStopped {}),
+        self.ending = Ending::Stopping;
+        match std::mem::replace(&mut self.life, Life::Down) {
+            Life::Serving(threads) => self.join(threads, ctx),
+            Life::Joining => self.life = Life::Joining,
+            // Loading cannot be interrupted, and nobody waits for what it loads.
+            Life::Building(_) | Life::Down => self.parts.lifecycle.do_send(EngineStopped {}),
         }
     }
 }

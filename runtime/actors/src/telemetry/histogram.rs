@@ -8,7 +8,8 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// Counts observations by bucket. Values are whole numbers of `1 / scale`; copies share their counts.
+/// Counts observations by bucket. Values are whole numbers of `1 / scale`; copies share their
+/// counts.
 ///
 /// A scrape that runs beside an observation may see it in the bucket and not yet in the sum.
 #[derive(Clone, Debug)]

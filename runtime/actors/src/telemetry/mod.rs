@@ -1,9 +1,9 @@
 //! What can be seen from outside: the published snapshot, counters and histograms.
 //!
-//! The scheduler publishes a [`Snapshot`] once a step; gauges are read from it when somebody scrapes.
-//! Counters and histograms that the per-token path touches are atomics. Names begin with `antiphon_`
-//! and carry the label `model`; three gauges are served again under the names that inference gateways
-//! read (`vllm:…`).
+//! The scheduler publishes a [`Snapshot`] once a step; gauges are read from it when somebody
+//! scrapes. Counters and histograms that the per-token path touches are atomics. Names begin with
+//! `antiphon_` and carry the label `model`; three gauges are served again under the names that
+//! inference gateways read (`vllm:…`).
 
 mod histogram;
 mod requests;

@@ -47,9 +47,9 @@ impl StepTiming {
         between(self.began(), self.ended)
     }
 
-    /// How long the engine had nothing to do while this step could have run: from the end of the step
-    /// before, or the moment this one became runnable if that was later, to its begin. Nothing for a
-    /// step that waited at the engine when the one before it ended.
+    /// How long the engine had nothing to do while this step could have run: from the end of the
+    /// step before, or the moment this one became runnable if that was later, to its begin. Nothing
+    /// for a step that waited at the engine when the one before it ended.
     fn idle(&self) -> Duration {
         between(self.runnable.max(self.before_ended), self.began())
     }
