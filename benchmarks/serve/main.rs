@@ -3,7 +3,8 @@
 //! `bench-serve --model FILE.gguf [--peer PATH/llama-server]` starts each server on the loopback
 //! interface, lets N clients send one streamed completion after the other, repeats the pairs
 //! interleaved, and prints medians and ratios. Prompts are random token ids, all different, so that
-//! no server's prompt cache helps it. The client is part of the load on the machine, the same for both.
+//! no server's prompt cache helps it. The client is part of the load on the machine, the same for
+//! both.
 
 mod client;
 mod load;

@@ -1,7 +1,7 @@
 //! The world's own books: what each client asked for, got, and is still owed.
 //!
-//! They are kept from what goes in and comes out alone, and know the policy, so that every plan, every
-//! update and every count can be compared with what it had to be.
+//! They are kept from what goes in and comes out alone, and know the policy, so that every plan,
+//! every update and every count can be compared with what it had to be.
 
 use std::collections::VecDeque;
 

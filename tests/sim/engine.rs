@@ -1,8 +1,8 @@
 //! An engine that computes hashes and trusts nobody.
 //!
-//! A cache slot holds the history of the text up to its position, so a wrong table, a stale block or
-//! a block handed out too early shows as a history that is not the sequence's own. Steps are computed
-//! when they are launched; their results are handed out later, in order.
+//! A cache slot holds the history of the text up to its position, so a wrong table, a stale block
+//! or a block handed out too early shows as a history that is not the sequence's own. Steps are
+//! computed when they are launched; their results are handed out later, in order.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -112,8 +112,8 @@ impl Engine {
         self.launched.pop_front()
     }
 
-    /// What the row of `sequence` could touch is worthless, but for what others hold already: whoever
-    /// finds it from now on must not read it.
+    /// What the row of `sequence` could touch is worthless, but for what others hold already:
+    /// whoever finds it from now on must not read it.
     pub(crate) fn spoil(
         &mut self,
         landed: &Launched,

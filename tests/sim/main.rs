@@ -1,8 +1,9 @@
 //! The scheduler in a simulated world, under thousands of seeds.
 //!
-//! `ANTIPHON_SIM_SEED=17` replays one seed and prints its trace; `ANTIPHON_SIM_SEEDS=100000` runs more.
-//! Start reading at [`world::World`]. The laws are asserted where they can be seen: by [`engine`] on
-//! every row, by [`books`] on what goes in and out, by [`audit`] on plans, counts and outputs.
+//! `ANTIPHON_SIM_SEED=17` replays one seed and prints its trace; `ANTIPHON_SIM_SEEDS=100000` runs
+//! more. Start reading at [`world::World`]. The laws are asserted where they can be seen: by
+//! [`engine`] on every row, by [`books`] on what goes in and out, by [`audit`] on plans, counts and
+//! outputs.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "how to replay a failing seed")]
 

@@ -119,8 +119,8 @@ impl World {
         }
     }
 
-    /// Somebody leaves: waiting, running, leaving, long gone, or never seen. Sometimes a whole worker
-    /// goes, and many with it.
+    /// Somebody leaves: waiting, running, leaving, long gone, or never seen. Sometimes a whole
+    /// worker goes, and many with it.
     fn cancel(&mut self) {
         if self.rng.chance(200) {
             let open = self.books.open_ids();

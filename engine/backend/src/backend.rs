@@ -4,13 +4,13 @@ use crate::{Activation, BackendError, CacheShape, Heads, Rope, StepLayout, Tenso
 
 /// Computes a step's operations, in the order they are called.
 ///
-/// Loading allocates and may fail. Step-time operations neither allocate nor fail nor wait: a device
-/// error is kept and reported by [`Event::wait`], and a wrong shape is a bug and asserts. Every
-/// operation sets the row count of its output from that of its input.
+/// Loading allocates and may fail. Step-time operations neither allocate nor fail nor wait: a
+/// device error is kept and reported by [`Event::wait`], and a wrong shape is a bug and asserts.
+/// Every operation sets the row count of its output from that of its input.
 ///
-/// An output row depends only on its own input row (and, in attention, on its own sequence's cache):
-/// the order of every reduction is fixed, so a sequence's tokens are the same alone and in any batch,
-/// however its prompt was cut into chunks.
+/// An output row depends only on its own input row (and, in attention, on its own sequence's
+/// cache): the order of every reduction is fixed, so a sequence's tokens are the same alone and in
+/// any batch, however its prompt was cut into chunks.
 pub trait Backend: Sized + 'static {
     /// Activations, `[rows, width]`; `rows` changes from step to step, up to its capacity.
     type Buffer;
@@ -52,8 +52,8 @@ pub trait Backend: Sized + 'static {
     /// Out of memory.
     fn cache(&mut self, shape: CacheShape) -> Result<Self::Cache, BackendError>;
 
-    /// Bytes that [`Self::cache`] takes: keys and values in single precision, unless the backend keeps
-    /// them otherwise.
+    /// Bytes that [`Self::cache`] takes: keys and values in single precision, unless the backend
+    /// keeps them otherwise.
     #[must_use]
     fn cache_bytes(shape: CacheShape) -> usize {
         2 * shape.num_blocks * shape.block_size * shape.heads * shape.dim * size_of::<f32>()
@@ -106,8 +106,8 @@ pub trait Backend: Sized + 'static {
         out: &mut Self::Buffer,
     );
 
-    /// Turns the queries and keys of fused projections by their positions, and writes keys and values
-    /// to their slots in the cache.
+    /// Turns the queries and keys of fused projections by their positions, and writes keys and
+    /// values to their slots in the cache.
     fn rope_and_store(
         &mut self,
         qkv: &mut Self::Buffer,
@@ -117,7 +117,8 @@ pub trait Backend: Sized + 'static {
         cache: &mut Self::Cache,
     );
 
-    /// `out = softmax(q k^T * scale) v` over each position's own sequence up to and including itself.
+    /// `out = softmax(q k^T * scale) v` over each position's own sequence up to and including
+    /// itself.
     fn attend(
         &mut self,
         qkv: &Self::Buffer,
@@ -135,7 +136,8 @@ pub trait Backend: Sized + 'static {
     /// step has samples.
     fn gather(&mut self, x: &Self::Buffer, step: &Self::Step, out: &mut Self::Buffer);
 
-    /// Draws a token from each row of logits, one row for each sample, and remembers it at its seat.
+    /// Draws a token from each row of logits, one row for each sample, and remembers it at its
+    /// seat.
     fn sample(&mut self, logits: &Self::Buffer, step: &Self::Step);
 
     /// Marks the end of the step; its tokens can be waited for.
@@ -144,8 +146,8 @@ pub trait Backend: Sized + 'static {
 
 /// The end of a step, waited for on any thread.
 pub trait Event: Send + 'static {
-    /// Blocks until the step has ended; the drawn tokens in sample order, `None` where the logits were
-    /// not finite.
+    /// Blocks until the step has ended; the drawn tokens in sample order, `None` where the logits
+    /// were not finite.
     ///
     /// # Errors
     /// The first device error of the step.

@@ -1,7 +1,7 @@
 //! Element types of weights, as files store them.
 
-/// How a tensor's elements are stored. Quantised types store blocks of elements along the rows; their
-/// layouts are ggml's.
+/// How a tensor's elements are stored. Quantised types store blocks of elements along the rows;
+/// their layouts are ggml's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
     /// bfloat16.
@@ -12,13 +12,15 @@ pub enum DType {
     F32,
     /// Blocks of 32: f16 scale `d`, f16 minimum `m`, 4-bit `q`; `w = d q + m`.
     Q4_1,
-    /// Blocks of 256: 16 sub-blocks with 8-bit scales, f16 scale `d`, 6-bit `q`; `w = d s (q - 32)`.
+    /// Blocks of 256: 16 sub-blocks with 8-bit scales, f16 scale `d`, 6-bit `q`; `w = d s (q -
+    /// 32)`.
     Q6K,
     /// Blocks of 32: f16 scale `d`, 8-bit `q`; `w = d q`.
     Q8_0,
 }
 
-/// A weight as its file holds it: `rows` outputs of `cols` inputs each, row by row, without padding.
+/// A weight as its file holds it: `rows` outputs of `cols` inputs each, row by row, without
+/// padding.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensor<'a> {
     /// How the elements are stored.

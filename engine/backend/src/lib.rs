@@ -1,11 +1,13 @@
 //! The seam between what a model computes and what computes it.
 //!
-//! [`Backend`] is about fifteen fused, LLM-sized operations over buffers that the caller owns. Nothing
-//! at step time allocates, returns a buffer or waits: that is what lets a device capture a step as a
-//! graph, lets memory be counted once, and lets every operation be compared with its CPU definition.
-//! The host side of a step is prepared once, as a [`StepLayout`]; operations only read it.
+//! [`Backend`] is about fifteen fused, LLM-sized operations over buffers that the caller owns.
+//! Nothing at step time allocates, returns a buffer or waits: that is what lets a device capture a
+//! step as a graph, lets memory be counted once, and lets every operation be compared with its CPU
+//! definition. The host side of a step is prepared once, as a [`StepLayout`]; operations only read
+//! it.
 //!
-//! No device is named here, and no model, request or scheduler is known. Start reading at [`Backend`].
+//! No device is named here, and no model, request or scheduler is known. Start reading at
+//! [`Backend`].
 
 mod backend;
 mod dtype;

@@ -31,7 +31,8 @@ impl Heads {
 pub struct Rope {
     /// Which elements turn together.
     pub pairs: RopePairs,
-    /// Radians a position for each pair, `rotated dims / 2` of them; elements beyond stay as they are.
+    /// Radians a position for each pair, `rotated dims / 2` of them; elements beyond stay as they
+    /// are.
     pub frequencies: Vec<f32>,
     /// Factor on both sine and cosine; 1 but for some context extensions.
     pub magnitude: f32,

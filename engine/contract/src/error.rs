@@ -3,8 +3,8 @@
 use alloc::string::String;
 use core::fmt;
 
-/// An engine that failed is beyond use: every step in flight is lost, and only building a new one helps.
-/// What concerns one sequence alone is an [`crate::Outcome`], not an error.
+/// An engine that failed is beyond use: every step in flight is lost, and only building a new one
+/// helps. What concerns one sequence alone is an [`crate::Outcome`], not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineError {
     /// The device reported an error; the text is the device's own.

@@ -1,11 +1,11 @@
 //! The contract between whoever decides what a step computes and whoever computes it.
 //!
 //! Plain data both sides speak, and one trait, [`Executor`]. A [`StepPlan`] goes down, a
-//! [`StepOutput`] comes back; nothing else crosses. There is no logic here, nothing is serialisable,
-//! and no tensor, request or actor is known. Start reading at [`plan`].
+//! [`StepOutput`] comes back; nothing else crosses. There is no logic here, nothing is
+//! serialisable, and no tensor, request or actor is known. Start reading at [`plan`].
 //!
-//! The crate is `no_std`, as is the scheduler core on top of it: neither can reach a clock, a thread
-//! or a file, and the compiler is the one who says so.
+//! The crate is `no_std`, as is the scheduler core on top of it: neither can reach a clock, a
+//! thread or a file, and the compiler is the one who says so.
 
 #![no_std]
 

@@ -9,8 +9,8 @@ use crate::queue::Queue;
 use crate::sequence::{Place, Sequence};
 use crate::{Limits, Rejected, Request, Scheduler};
 
-/// Whether a request may wait, and if so how many tokens it may generate. The last token of an output
-/// needs no position in the cache: nothing is computed after it.
+/// Whether a request may wait, and if so how many tokens it may generate. The last token of an
+/// output needs no position in the cache: nothing is computed after it.
 pub(crate) fn judge(limits: &Limits, queue: &Queue, request: &Request) -> Result<u32, Rejected> {
     let prompt = u32::try_from(request.prompt.len()).unwrap_or(u32::MAX);
     let capacity = u64::from(limits.num_blocks) * u64::from(limits.block_size);
@@ -96,8 +96,8 @@ impl Scheduler {
         }
     }
 
-    /// Blocks that running sequences will need before they are done with their text, and one more for
-    /// each, so that an admission is not what makes the next step preempt.
+    /// Blocks that running sequences will need before they are done with their text, and one more
+    /// for each, so that an admission is not what makes the next step preempt.
     fn num_promised_blocks(&self, draft: &Draft) -> u32 {
         let prefilling = draft.prefilling.iter().map(|&key| &self.sequences[key]);
         let running = prefilling.filter(|sequence| sequence.place == Place::Running);

@@ -1,8 +1,8 @@
 //! Steps in flight: planned, and not completed.
 //!
-//! What a step in flight names may not be touched: its blocks, its seats. The record of a step keeps
-//! its sequences until it retires. Steps retire in the order of planning; anything else is a bug of
-//! whoever runs them, and asserts.
+//! What a step in flight names may not be touched: its blocks, its seats. The record of a step
+//! keeps its sequences until it retires. Steps retire in the order of planning; anything else is a
+//! bug of whoever runs them, and asserts.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

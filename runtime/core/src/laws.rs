@@ -6,7 +6,8 @@ use crate::sequence::{Place, Sequence};
 use crate::{PrefixCache, Scheduler};
 
 impl Scheduler {
-    /// Asserts every invariant. Debug builds do so after every call; it costs a walk over everything.
+    /// Asserts every invariant. Debug builds do so after every call; it costs a walk over
+    /// everything.
     ///
     /// # Panics
     /// If one is broken; the message names it.

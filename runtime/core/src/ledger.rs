@@ -1,8 +1,8 @@
 //! One account for each admitted request: what it has yet to hear, and its one end.
 //!
-//! Opening and closing are the ledger's alone. An account that is closed twice is a bug, and panics;
-//! one that is open when the engine dies is closed as failed. A closed account stays until its end
-//! has been fetched.
+//! Opening and closing are the ledger's alone. An account that is closed twice is a bug, and
+//! panics; one that is open when the engine dies is closed as failed. A closed account stays until
+//! its end has been fetched.
 
 use alloc::vec::Vec;
 

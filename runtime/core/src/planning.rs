@@ -35,8 +35,8 @@ impl Scheduler {
         }
     }
 
-    /// A row as long as the sequence wants, the budget allows and the pool has room for; none if that
-    /// is nothing.
+    /// A row as long as the sequence wants, the budget allows and the pool has room for; none if
+    /// that is nothing.
     pub(crate) fn plan_row(&mut self, draft: &mut Draft, key: Key<Sequence>) {
         let sequence = &self.sequences[key];
         let num_wanted = sequence.horizon() - sequence.num_planned;

@@ -1,8 +1,9 @@
 //! Who is in front of whom.
 //!
 //! There is one order, that of arrival. Running sequences are older than waiting ones, always: the
-//! oldest waiting is admitted first, the youngest running is preempted first, and it goes back to the
-//! head of the queue. So whoever is oldest can only go on, and everybody becomes oldest in time.
+//! oldest waiting is admitted first, the youngest running is preempted first, and it goes back to
+//! the head of the queue. So whoever is oldest can only go on, and everybody becomes oldest in
+//! time.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

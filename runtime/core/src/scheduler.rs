@@ -160,8 +160,8 @@ impl Scheduler {
     /// Takes in the result of the oldest step in flight.
     ///
     /// # Panics
-    /// If it is the result of any other step, or does not answer the step's rows one by one. A result
-    /// that arrives after [`Self::fail`] is of no step in flight: the caller drops it.
+    /// If it is the result of any other step, or does not answer the step's rows one by one. A
+    /// result that arrives after [`Self::fail`] is of no step in flight: the caller drops it.
     pub fn complete(&mut self, output: &StepOutput, now: Tick) {
         let flight = self.in_flight.land(output.step, now);
         let mut sampled = output.sampled.iter();
@@ -179,8 +179,8 @@ impl Scheduler {
         self.check_in_debug();
     }
 
-    /// The engine is gone: every step in flight is lost, every open request ends as failed, the pool
-    /// is empty again. Serves on afterwards, for an engine built anew.
+    /// The engine is gone: every step in flight is lost, every open request ends as failed, the
+    /// pool is empty again. Serves on afterwards, for an engine built anew.
     pub fn fail(&mut self, _error: &EngineError, _now: Tick) {
         self.ledger.close_all(End::EngineFailed);
         self.in_flight.forget();
@@ -198,8 +198,8 @@ impl Scheduler {
         self.drain_deadline = Some(earlier);
     }
 
-    /// Does what is due at `now`: the drain deadline; a step in flight for too long is answered with
-    /// an error that the caller hands to [`Self::fail`] and to the engine's owner.
+    /// Does what is due at `now`: the drain deadline; a step in flight for too long is answered
+    /// with an error that the caller hands to [`Self::fail`] and to the engine's owner.
     pub fn tick(&mut self, now: Tick) -> Option<EngineError> {
         if self.drain_deadline.is_some_and(|deadline| deadline <= now) {
             let open: Vec<_> = self.ledger.open_sequences().collect();

@@ -5,9 +5,9 @@
 //!            in the cache │ in steps in flight │ to be planned next │
 //! ```
 //!
-//! The horizon counts the tokens known and those that steps in flight will sample. A row always starts
-//! at `num_planned`; one that reaches the horizon samples the next token and moves the horizon by one.
-//! There is no other difference between prefilling, decoding and recomputing.
+//! The horizon counts the tokens known and those that steps in flight will sample. A row always
+//! starts at `num_planned`; one that reaches the horizon samples the next token and moves the
+//! horizon by one. There is no other difference between prefilling, decoding and recomputing.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -1,8 +1,9 @@
 //! The blocks of the cache: how many tables hold each, and in which order free ones are taken.
 //!
-//! Every block is in exactly one state. *Used*: some table holds it. *Cached*: no table does, but the
-//! prefix index knows its content. *Free*: neither. Cached and free blocks stand in one list in the
-//! order of eviction, the free ones in front. What a block contains is none of the pool's business.
+//! Every block is in exactly one state. *Used*: some table holds it. *Cached*: no table does, but
+//! the prefix index knows its content. *Free*: neither. Cached and free blocks stand in one list in
+//! the order of eviction, the free ones in front. What a block contains is none of the pool's
+//! business.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -51,8 +52,8 @@ impl Pool {
         self.holders[index] += 1;
     }
 
-    /// One table fewer holds the block. Nobody's block goes to the front of the list when its content
-    /// is worthless, else to the back, as the most recently used.
+    /// One table fewer holds the block. Nobody's block goes to the front of the list when its
+    /// content is worthless, else to the back, as the most recently used.
     pub(crate) fn release(&mut self, block: BlockId) {
         let index = block.0 as usize;
         assert!(

@@ -1,9 +1,9 @@
 //! The index of full blocks by what they contain.
 //!
-//! The index is a forest: a block's entry names the entry before it and the tokens of the block, so a
-//! path from a root spells a whole prefix. Entries are found through a hash of both, and taken only
-//! after both compare equal: a collision costs a comparison, never a wrong answer. Entry serials are
-//! not reused, so what hangs from an evicted entry is unreachable rather than wrong.
+//! The index is a forest: a block's entry names the entry before it and the tokens of the block, so
+//! a path from a root spells a whole prefix. Entries are found through a hash of both, and taken
+//! only after both compare equal: a collision costs a comparison, never a wrong answer. Entry
+//! serials are not reused, so what hangs from an evicted entry is unreachable rather than wrong.
 
 use alloc::vec;
 use alloc::vec::Vec;

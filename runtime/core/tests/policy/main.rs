@@ -1,9 +1,10 @@
 //! The policy at a glance: what each step computes, for whom, and why it stopped growing.
 //!
 //! Requests are named a, b, c in the order of arrival; unless a script says otherwise, all prompts
-//! begin alike. In a row, `5p` is a chunk of five tokens, `1d` one token that the host knows, `1d*` one
-//! that it does not know yet; `@8` says that a sequence starts at position 8, having found what is
-//! before it. Under a step stands what requests heard before the next was planned, but for their tokens.
+//! begin alike. In a row, `5p` is a chunk of five tokens, `1d` one token that the host knows, `1d*`
+//! one that it does not know yet; `@8` says that a sequence starts at position 8, having found what
+//! is before it. Under a step stands what requests heard before the next was planned, but for their
+//! tokens.
 
 mod script;
 

@@ -97,7 +97,8 @@ impl Script {
         }
     }
 
-    /// The next request: `num_prompt` tokens that begin like most others', `max_tokens` to generate.
+    /// The next request: `num_prompt` tokens that begin like most others', `max_tokens` to
+    /// generate.
     pub(crate) fn submit(&mut self, num_prompt: u32, max_tokens: u32) {
         self.submit_of(0, num_prompt, max_tokens);
     }
