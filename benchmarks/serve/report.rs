@@ -52,11 +52,9 @@ pub(crate) fn print(table: &Table, clients: &[usize], file_bytes: u64) {
             let (low, high) = spread(&samples.output_rate);
             let ratio =
                 peer.map_or(f64::NAN, |p| rate / median(&table.rates[&(p, count)].output_rate));
-            println!(
-                "| {count} | {server} | {rate:.1} | {low:.1}..{high:.1} | {ratio:.2} | {:.0} | {:.2} |",
-                median(&samples.ttft_ms),
-                median(&samples.itl_ms)
-            );
+            let (ttft, itl) = (median(&samples.ttft_ms), median(&samples.itl_ms));
+            print!("| {count} | {server} | {rate:.1} | {low:.1}..{high:.1} ");
+            println!("| {ratio:.2} | {ttft:.0} | {itl:.2} |");
         }
     }
     println!(
