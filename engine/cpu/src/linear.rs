@@ -65,11 +65,11 @@ impl<F: Format> Kernel for Product<'_, F> {
             let mut row = 0;
             while row < rows {
                 row += match (rows - row).min(S::ROWS) {
-                    16.. => self.tile::<S, 16>(s, tile, row),
-                    8.. => self.tile::<S, 8>(s, tile, row),
-                    4.. => self.tile::<S, 4>(s, tile, row),
-                    2.. => self.tile::<S, 2>(s, tile, row),
-                    _ => self.tile::<S, 1>(s, tile, row),
+                    16.. => self.tile::<S, 8, true>(s, tile, row),
+                    8.. => self.tile::<S, 8, false>(s, tile, row),
+                    4.. => self.tile::<S, 4, false>(s, tile, row),
+                    2.. => self.tile::<S, 2, false>(s, tile, row),
+                    _ => self.tile::<S, 1, false>(s, tile, row),
                 };
             }
         }
@@ -77,13 +77,21 @@ impl<F: Format> Kernel for Product<'_, F> {
 }
 
 impl<F: Format> Product<'_, F> {
-    /// One tile against `R` rows; returns `R`.
+    /// One tile against `R` rows, or twice as many; returns how many.
+    ///
+    /// The compiler keeps a loop over sixteen rows a loop, and its sums in memory. Eight rows it unrolls,
+    /// and from the second eight it leaves out what was decoded for the first.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize>(&mut self, s: S, tile: usize, row: usize) -> usize {
+    fn tile<S: Simd, const R: usize, const TWICE: bool>(
+        &mut self,
+        s: S,
+        tile: usize,
+        row: usize,
+    ) -> usize {
         let start = tile * self.across;
         let blocks = &self.blocks[start..][..self.across];
         let x = self.x.skip(row);
-        let mut sums = [s.zero(); R];
+        let (mut sums, mut more) = ([s.zero(); R], [s.zero(); R]);
         for (i, block) in blocks.iter().enumerate() {
             // Weights come from memory for the first rows, and are near for the others.
             if row == 0
@@ -91,13 +99,26 @@ impl<F: Format> Product<'_, F> {
             {
                 s.prefetch(ahead);
             }
-            F::accumulate::<S, R>(s, block, x.from(i * F::UNITS), &mut sums);
+            let x = x.from(i * F::UNITS);
+            F::accumulate::<S, R>(s, block, x, &mut sums);
+            if TWICE {
+                F::accumulate::<S, R>(s, block, x.skip(R), &mut more);
+            }
         }
+        self.put_all(s, sums, tile, row);
+        if TWICE {
+            self.put_all(s, more, tile, row + R);
+            return 2 * R;
+        }
+        R
+    }
+
+    #[inline(always)]
+    fn put_all<S: Simd, const R: usize>(&mut self, s: S, sums: [S::F; R], tile: usize, row: usize) {
         let bias = self.bias(s, tile);
         for (i, sum) in sums.into_iter().enumerate() {
             self.put(s, s.add(sum, bias), tile, row + i);
         }
-        R
     }
 
     #[inline(always)]

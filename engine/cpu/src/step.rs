@@ -33,7 +33,15 @@ impl Step {
         assert!(layout.blocks.len() <= self.blocks_max, "more blocks than {}", self.blocks_max);
         assert_eq!(layout.positions.len(), tokens, "a position for each token");
         assert_eq!(layout.slots.len(), tokens, "a slot for each token");
-        self.layout.clone_from(layout);
+        // Vector by vector, since that keeps their memory.
+        let staged = &mut self.layout;
+        staged.tokens.clone_from(&layout.tokens);
+        staged.positions.clone_from(&layout.positions);
+        staged.slots.clone_from(&layout.slots);
+        staged.spans.clone_from(&layout.spans);
+        staged.blocks.clone_from(&layout.blocks);
+        staged.inherits.clone_from(&layout.inherits);
+        staged.samples.clone_from(&layout.samples);
         self.serial = serial;
     }
 }
