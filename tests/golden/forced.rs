@@ -15,7 +15,8 @@ pub(crate) struct Text {
     pub(crate) first: usize,
 }
 
-/// For each text, the logits after its first tokens and after every further one. The texts share steps.
+/// For each text, the logits after its first tokens and after every further one. The texts share
+/// steps.
 pub(crate) fn logits<B: Backend>(
     engine: &mut BackendExecutor<B>,
     texts: &[Text],

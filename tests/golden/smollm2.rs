@@ -1,4 +1,5 @@
-//! The demo model against `transformers`, which reads the same file and computes in single precision.
+//! The demo model against `transformers`, which reads the same file and computes in single
+//! precision.
 
 use engine::{BackendExecutor, Config, ModelFile};
 use engine_backend::Backend;
@@ -55,7 +56,8 @@ fn numbers(value: &Value) -> Vec<f32> {
 }
 
 impl Case {
-    /// The prompt at once, and then the reference's continuation, whatever the engine would have drawn.
+    /// The prompt at once, and then the reference's continuation, whatever the engine would have
+    /// drawn.
     fn text(&self, outputs: usize) -> Text {
         let continuation = &self.greedy[..outputs - 1];
         Text { first: self.prompt.len(), tokens: [&self.prompt[..], continuation].concat() }

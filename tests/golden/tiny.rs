@@ -75,8 +75,8 @@ fn root_mean_square(values: impl Iterator<Item = f32> + Clone) -> f32 {
     (values.map(|value| value * value).sum::<f32>() / number as f32).sqrt()
 }
 
-/// Reader, weights and decoder have no error of their own: through plain loops, the reference's logits
-/// come out to the last digits of single precision, whatever the weights' type.
+/// Reader, weights and decoder have no error of their own: through plain loops, the reference's
+/// logits come out to the last digits of single precision, whatever the weights' type.
 #[test]
 fn the_decoder_is_the_reference_s() {
     for case in cases() {
@@ -89,8 +89,8 @@ fn the_decoder_is_the_reference_s() {
     }
 }
 
-/// What the CPU adds: halves in the cache, and bytes where quantised weights are met. It is as near to the
-/// reference as plain loops that round in the same places.
+/// What the CPU adds: halves in the cache, and bytes where quantised weights are met. It is as near
+/// to the reference as plain loops that round in the same places.
 #[test]
 fn the_cpu_is_near_the_reference() {
     for case in cases() {

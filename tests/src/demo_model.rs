@@ -38,8 +38,8 @@ fn find() -> PathBuf {
     if !path.is_file() {
         fetch(&folder, &path).unwrap_or_else(|error| {
             panic!(
-                "the demo model is not at {} and cannot be fetched ({error}): run `antiphon pull`, or set \
-                 ANTIPHON_DEMO_MODEL to a copy of {FILE}",
+                "the demo model is not at {} and cannot be fetched ({error}): run `antiphon pull`, \
+                 or set ANTIPHON_DEMO_MODEL to a copy of {FILE}",
                 path.display()
             )
         });

@@ -39,8 +39,8 @@ impl<B: Backend> BackendExecutor<B> {
         Ok(Self { backend, decoder, caches, step, stage: Stage::new(info), info })
     }
 
-    /// The logits that the last step drew from, one row for each of its samples: for measuring how far a
-    /// backend is from another.
+    /// The logits that the last step drew from, one row for each of its samples: for measuring how
+    /// far a backend is from another.
     #[must_use]
     pub const fn logits(&self) -> &B::Buffer {
         self.decoder.logits()

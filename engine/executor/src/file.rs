@@ -6,16 +6,16 @@ use engine_model::{Blueprint, Gguf};
 
 use crate::{LoadError, Summary, TextAssets};
 
-/// A GGUF file whose structure is sound. Whether its model can run is for [`Self::check`] to say, so
-/// that also a model that cannot can be inspected.
+/// A GGUF file whose structure is sound. Whether its model can run is for [`Self::check`] to say,
+/// so that also a model that cannot can be inspected.
 #[derive(Debug)]
 pub struct ModelFile {
     gguf: Gguf,
 }
 
 impl ModelFile {
-    /// Opens a file and checks its header: every count, length, offset, type and shape, and what it says
-    /// about text.
+    /// Opens a file and checks its header: every count, length, offset, type and shape, and what it
+    /// says about text.
     ///
     /// # Errors
     /// The file cannot be read, or something in it is wrong.
@@ -28,8 +28,8 @@ impl ModelFile {
     /// Whether [`crate::load`] can run this model, as far as the header tells.
     ///
     /// # Errors
-    /// An architecture or a type of weights that is not supported; metadata and tensors that contradict
-    /// each other.
+    /// An architecture or a type of weights that is not supported; metadata and tensors that
+    /// contradict each other.
     pub fn check(&self) -> Result<(), LoadError> {
         self.blueprint().map(drop)
     }
@@ -46,7 +46,8 @@ impl ModelFile {
         self.gguf.header().metadata.string("general.name").ok().flatten()
     }
 
-    /// Most positions of one sequence that the model was trained for; 0 if the file does not say it.
+    /// Most positions of one sequence that the model was trained for; 0 if the file does not say
+    /// it.
     #[must_use]
     pub fn context(&self) -> u32 {
         let metadata = &self.gguf.header().metadata;

@@ -12,13 +12,14 @@ pub(crate) struct Pool {
     pub(crate) num_blocks: u32,
     /// Bytes of the pool over all layers.
     pub(crate) bytes: u64,
-    /// Most positions of one sequence: what the model and the configuration allow, and the pool holds.
+    /// Most positions of one sequence: what the model and the configuration allow, and the pool
+    /// holds.
     pub(crate) context: u32,
 }
 
 impl Pool {
-    /// As many blocks as the configuration's bytes hold, but no more than `rows_max` sequences of full
-    /// length can use.
+    /// As many blocks as the configuration's bytes hold, but no more than `rows_max` sequences of
+    /// full length can use.
     pub(crate) fn plan<B: Backend>(spec: &DecoderSpec, config: &Config) -> Result<Self, LoadError> {
         let block_bytes = block_bytes::<B>(spec, config.block_size);
         Self::fit(spec.context as u64, block_bytes, config)

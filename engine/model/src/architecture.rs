@@ -1,5 +1,5 @@
-//! The architectures that are known, each of them data: how to read a spec, and what its weights are
-//! called.
+//! The architectures that are known, each of them data: how to read a spec, and what its weights
+//! are called.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;

@@ -1,5 +1,5 @@
-//! What layers are made of. Blocks hold weights and call the backend; they own no activations and no
-//! cache, and know no sizes but those of their spec.
+//! What layers are made of. Blocks hold weights and call the backend; they own no activations and
+//! no cache, and know no sizes but those of their spec.
 
 mod attention;
 mod head;

@@ -5,7 +5,8 @@ use crate::place::{Place, Placement};
 use crate::spec::DecoderSpec;
 use crate::{Gguf, ModelError};
 
-/// A model that can be built: its spec, and every weight in its place. Nothing large was allocated yet.
+/// A model that can be built: its spec, and every weight in its place. Nothing large was allocated
+/// yet.
 #[derive(Debug)]
 pub struct Blueprint<'a> {
     pub(crate) gguf: &'a Gguf,
@@ -18,8 +19,8 @@ impl<'a> Blueprint<'a> {
     /// Reads what a file's model is.
     ///
     /// # Errors
-    /// An unknown architecture, metadata that is missing or out of range, tensors that are missing, left
-    /// over, of the wrong shape or of a type that cannot be computed with.
+    /// An unknown architecture, metadata that is missing or out of range, tensors that are missing,
+    /// left over, of the wrong shape or of a type that cannot be computed with.
     pub fn read(gguf: &'a Gguf) -> Result<Self, ModelError> {
         let header = gguf.header();
         let architecture = Architecture::find(&header.metadata)?;

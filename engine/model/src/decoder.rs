@@ -53,8 +53,8 @@ impl<B: Backend> Decoder<B> {
         Ok(Self { spec, rope, embedding, layers, output_norm, head, scratch })
     }
 
-    /// Enqueues one staged step: keys and values of its positions go to `caches`, a token is drawn for
-    /// each of its samples.
+    /// Enqueues one staged step: keys and values of its positions go to `caches`, a token is drawn
+    /// for each of its samples.
     ///
     /// # Panics
     /// If there are not as many caches as layers.

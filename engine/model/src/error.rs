@@ -25,7 +25,8 @@ pub enum ModelError {
     Backend(#[from] BackendError),
     /// The weights are of a type that cannot be computed with.
     #[error(
-        "tensor {tensor} has elements of type {found}, which is not supported here; supported: {supported}"
+        "tensor {tensor} has elements of type {found}, which is not supported here; \
+         supported: {supported}"
     )]
     ElementType {
         /// The tensor.

@@ -1,11 +1,11 @@
 //! What a model's numbers mean: from a weights file to a decoder that runs on a backend.
 //!
-//! [`Gguf`] reads a file and believes nothing in it. [`Blueprint`] asks the file's architecture, which
-//! is data, what the model looks like and whether every weight is there. [`Decoder`] is the one generic
-//! decoder over an [`engine_backend::Backend`].
+//! [`Gguf`] reads a file and believes nothing in it. [`Blueprint`] asks the file's architecture,
+//! which is data, what the model looks like and whether every weight is there. [`Decoder`] is the
+//! one generic decoder over an [`engine_backend::Backend`].
 //!
-//! No request, no device and no cache lifetime is known here, and nothing is allocated at step time.
-//! Start reading at [`spec`] and [`Decoder`].
+//! No request, no device and no cache lifetime is known here, and nothing is allocated at step
+//! time. Start reading at [`spec`] and [`Decoder`].
 
 mod architecture;
 mod architectures;

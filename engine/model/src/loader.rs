@@ -13,8 +13,8 @@ pub(crate) struct Loader<'a, B> {
 }
 
 impl<B: Backend> Loader<'_, B> {
-    /// One weight whose outputs are those of the tensors at `places`, one after the other. The file's
-    /// bytes are mapped only until the backend has made them its own.
+    /// One weight whose outputs are those of the tensors at `places`, one after the other. The
+    /// file's bytes are mapped only until the backend has made them its own.
     pub(crate) fn matrix(
         &mut self,
         places: &[Place],

@@ -74,7 +74,8 @@ impl<'a> Placement<'a> {
             header.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let mut tensors = HashMap::new();
         for weight in architecture.weights {
-            // The first layer that the file lacks ends this, so a false count of layers costs nothing.
+            // The first layer that the file lacks ends this, so a false count of layers costs
+            // nothing.
             for layer in 0..weight.count(spec) {
                 let name = weight.name(layer);
                 if let Some(tensor) =

@@ -1,8 +1,8 @@
 //! What a decoder-only transformer is, as data.
 //!
 //! An architecture turns a file's metadata into a [`DecoderSpec`]; the one decoder runs every spec.
-//! Where models differ, a small enum says how, and is matched in one place. A model whose control flow
-//! differs gets a decoder of its own, not a switch in here.
+//! Where models differ, a small enum says how, and is matched in one place. A model whose control
+//! flow differs gets a decoder of its own, not a switch in here.
 
 use engine_backend::{Activation, CacheShape, Heads, Rope};
 

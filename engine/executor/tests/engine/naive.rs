@@ -1,7 +1,8 @@
 //! A backend of plain loops in single precision: what every operation means, slowly.
 //!
-//! It shares nothing with the backends that serve. Weights are dequantised by ggml's layouts when they
-//! are loaded. Draws are greedy. [`Rounding`] says whether it also rounds where serving backends do.
+//! It shares nothing with the backends that serve. Weights are dequantised by ggml's layouts when
+//! they are loaded. Draws are greedy. [`Rounding`] says whether it also rounds where serving
+//! backends do.
 
 use engine_backend::{
     Activation, Backend, BackendError, CacheShape, DType, Event, Heads, Rope, RopePairs,
@@ -14,7 +15,8 @@ use half::{bf16, f16};
 pub(crate) enum Rounding {
     /// Nowhere but in the weights' own types.
     None,
-    /// Keys and values become halves; what meets quantised weights becomes bytes, 32 with one scale.
+    /// Keys and values become halves; what meets quantised weights becomes bytes, 32 with one
+    /// scale.
     Served,
 }
 
@@ -289,8 +291,8 @@ fn turn(head: &mut [f32], position: f32, rope: &Rope) {
     }
 }
 
-/// One query over the slots of its own and all earlier positions; the head's keys and values begin at
-/// `shared` in each.
+/// One query over the slots of its own and all earlier positions; the head's keys and values begin
+/// at `shared` in each.
 fn attend_one(
     query: &[f32],
     slots: &[usize],
@@ -350,8 +352,8 @@ fn dequantise(tensor: &Tensor<'_>) -> Vec<f32> {
     out
 }
 
-/// One element of a block of 256, before the block's scale. Each half of the block has four groups of 32
-/// that share bytes: low four bits in `ql`, high two bits in `qh`.
+/// One element of a block of 256, before the block's scale. Each half of the block has four groups
+/// of 32 that share bytes: low four bits in `ql`, high two bits in `qh`.
 fn q6k(block: &[u8], index: usize) -> f32 {
     let (half, group, at) = (index / 128, index % 128 / 32, index % 32);
     let low = block[half * 64 + group % 2 * 32 + at] >> (group / 2 * 4) & 15;

@@ -89,8 +89,8 @@ fn margin(logits: &[f32]) -> f32 {
     sorted[sorted.len() - 1] - sorted[sorted.len() - 2]
 }
 
-/// Both round in the same places. What is left is the order of sums, and whatever a sum that differs in
-/// its last bit moves across a tie: halves in the cache, and bytes, which are coarse.
+/// Both round in the same places. What is left is the order of sums, and whatever a sum that
+/// differs in its last bit moves across a tie: halves in the cache, and bytes, which are coarse.
 #[test]
 fn the_cpu_computes_what_it_should() {
     let mixed = [

@@ -13,7 +13,8 @@ pub enum GgufError {
     },
     /// The rows of a tensor are not whole blocks of its type.
     #[error(
-        "tensor {tensor} has rows of {columns} elements, expected a multiple of {block}, the block of {element}"
+        "tensor {tensor} has rows of {columns} elements, expected a multiple of {block}, \
+         the block of {element}"
     )]
     Block {
         /// The tensor.
@@ -115,7 +116,8 @@ pub enum GgufError {
     },
     /// A tensor's bytes are not all in the file.
     #[error(
-        "tensor {tensor} takes {bytes} bytes at offset {offset}, but the data of the file has {length} bytes"
+        "tensor {tensor} takes {bytes} bytes at offset {offset}, \
+         but the data of the file has {length} bytes"
     )]
     OutOfFile {
         /// The tensor.
@@ -155,7 +157,8 @@ pub enum GgufError {
     },
     /// The file ends too early.
     #[error(
-        "file is truncated in {section}: {needed} bytes are needed at offset {offset}, but the file has {length}"
+        "file is truncated in {section}: {needed} bytes are needed at offset {offset}, \
+         but the file has {length}"
     )]
     Truncated {
         /// What was being read.

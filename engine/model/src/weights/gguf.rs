@@ -2,8 +2,8 @@
 //!
 //! A file is not trusted. Every count, length, offset, type and shape is checked against the bytes
 //! that are there before anything is made of it; memory and time stay in proportion to the file's
-//! length, and what is wrong is a [`GgufError`] that names the key or the tensor. The format is that of
-//! ggml's `docs/gguf.md`.
+//! length, and what is wrong is a [`GgufError`] that names the key or the tensor. The format is
+//! that of ggml's `docs/gguf.md`.
 //!
 //! [`Header::parse`] is pure; [`Gguf`] adds the file.
 

@@ -1,7 +1,7 @@
 //! A weights file, mapped range by range.
 //!
-//! Each range is a mapping of its own and is unmapped when dropped: after a tensor was consumed, its
-//! pages no longer count as this process's memory, so a file is never resident twice.
+//! Each range is a mapping of its own and is unmapped when dropped: after a tensor was consumed,
+//! its pages no longer count as this process's memory, so a file is never resident twice.
 //!
 //! This is the one place in the crate with `unsafe`.
 
@@ -63,10 +63,11 @@ impl Map {
 
 #[expect(unsafe_code, reason = "a mapping cannot be made without it")]
 fn map(options: &MmapOptions, file: &File) -> io::Result<Mmap> {
-    // SAFETY: the mapping is private and read-only, and lies within the file's length at opening. As
-    // with every mapped file, whoever runs the process must not let the file be truncated or rewritten
-    // meanwhile; nothing here gives the bytes a meaning that depends on them staying valid UTF-8 or
-    // within bounds: the header is copied out before it is used, and weights may have any bit pattern.
+    // SAFETY: the mapping is private and read-only, and lies within the file's length at opening.
+    // As with every mapped file, whoever runs the process must not let the file be truncated or
+    // rewritten meanwhile; nothing here gives the bytes a meaning that depends on them staying
+    // valid UTF-8 or within bounds: the header is copied out before it is used, and weights may
+    // have any bit pattern.
     unsafe { options.map(file) }
 }
 

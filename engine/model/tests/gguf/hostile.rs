@@ -103,7 +103,8 @@ fn a_header_has_an_end() {
     file.value("empty.strings", 9, &[strings, vec![0; 72 << 20]].concat());
     assert_eq!(
         refusal(&file),
-        "the header goes on beyond 67108864 bytes in metadata `empty.strings`, expected its end before"
+        "the header goes on beyond 67108864 bytes in metadata `empty.strings`, \
+         expected its end before"
     );
 }
 
@@ -230,7 +231,8 @@ fn bytes_of_tensors_are_in_the_file_aligned_and_apart() {
         assert_eq!(
             offset(beyond),
             format!(
-                "tensor `second` takes 12 bytes at offset {beyond}, but the data of the file has 96 bytes"
+                "tensor `second` takes 12 bytes at offset {beyond}, \
+                 but the data of the file has 96 bytes"
             )
         );
     }

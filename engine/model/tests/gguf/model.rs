@@ -94,7 +94,8 @@ fn numbers_out_of_range_are_named_by_their_key() {
     );
     assert_eq!(
         number("attention.head_count_kv", 3),
-        "metadata `llama.attention.head_count_kv` is 3, expected a divisor of 4, the number of query heads"
+        "metadata `llama.attention.head_count_kv` is 3, \
+         expected a divisor of 4, the number of query heads"
     );
     assert_eq!(
         number("attention.value_length", 8),
@@ -104,7 +105,8 @@ fn numbers_out_of_range_are_named_by_their_key() {
         assert_eq!(
             number("rope.dimension_count", dims),
             format!(
-                "metadata `llama.rope.dimension_count` is {dims}, expected an even number up to 16, the size of a head"
+                "metadata `llama.rope.dimension_count` is {dims}, \
+                 expected an even number up to 16, the size of a head"
             )
         );
     }
@@ -149,7 +151,8 @@ fn tensors_that_contradict_the_metadata_are_named_with_both_shapes() {
     );
     assert_eq!(
         refusal(|file| set(file, "block_count", 1)),
-        "tensor `blk.1.attn_norm.weight` of shape [64] has no place in a model of architecture `llama`"
+        "tensor `blk.1.attn_norm.weight` of shape [64] has no place \
+         in a model of architecture `llama`"
     );
     assert_eq!(
         refusal(|file| drop(file.tensors.remove(3))),
