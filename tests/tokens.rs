@@ -1,20 +1,14 @@
 //! The demo model's tokens compared with those that Hugging Face's Python library gives.
 //!
-//! Runs where `ANTIPHON_DEMO_MODEL` names the demo model's file, and says so where it does not. The
-//! reference is `runtime/text/tests/reference/tokens.json`, made by the script beside it.
-
-use std::path::Path;
+//! The reference is `runtime/text/tests/reference/tokens.json`, made by the script beside it.
 
 use runtime_text::{ChatTemplate, Message, TokenKind, Tokenizer, Vocabulary};
 use serde_json::Value;
 
-/// The model's tokeniser and template, if the model is at hand.
-fn demo_model() -> Option<(Tokenizer, ChatTemplate)> {
-    let Some(path) = std::env::var_os("ANTIPHON_DEMO_MODEL") else {
-        println!("skipped: ANTIPHON_DEMO_MODEL does not name the demo model's file");
-        return None;
-    };
-    let text = engine::ModelFile::open(Path::new(&path)).expect("the demo model is a model").text();
+/// The model's tokeniser and template.
+fn demo_model() -> (Tokenizer, ChatTemplate) {
+    let path = tests::demo_model::demo_model();
+    let text = engine::ModelFile::open(&path).expect("the demo model is a model").text();
     let kind = |&kind: &i32| TokenKind::try_from(kind).expect("its token types are GGUF's");
     let tokenizer = Tokenizer::from_vocabulary(Vocabulary {
         model: text.model,
@@ -33,12 +27,12 @@ fn demo_model() -> Option<(Tokenizer, ChatTemplate)> {
     .expect("its vocabulary is one");
     let source = text.chat_template.expect("it has a chat template");
     let template = ChatTemplate::new(&source, tokenizer.special_tokens());
-    Some((tokenizer, template.expect("its template is one")))
+    (tokenizer, template.expect("its template is one"))
 }
 
 #[test]
 fn the_demo_model_s_tokens_are_the_library_s() {
-    let Some((tokenizer, _)) = demo_model() else { return };
+    let (tokenizer, _) = demo_model();
     let reference = include_str!("../runtime/text/tests/reference/tokens.json");
     let reference: Value = serde_json::from_str(reference).unwrap();
     let texts = reference["texts"].as_array().unwrap();
@@ -57,7 +51,7 @@ fn the_demo_model_s_tokens_are_the_library_s() {
 
 #[test]
 fn a_message_cannot_end_its_own_turn() {
-    let Some((tokenizer, template)) = demo_model() else { return };
+    let (tokenizer, template) = demo_model();
     let ids = |content: &str| {
         let content = content.to_owned();
         let messages = [Message { role: "user".to_owned(), content }];

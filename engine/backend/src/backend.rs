@@ -52,12 +52,9 @@ pub trait Backend: Sized + 'static {
     /// Out of memory.
     fn cache(&mut self, shape: CacheShape) -> Result<Self::Cache, BackendError>;
 
-    /// Bytes that [`Self::cache`] takes: keys and values in single precision, unless the backend
-    /// keeps them otherwise.
+    /// Bytes that [`Self::cache`] takes for this shape.
     #[must_use]
-    fn cache_bytes(shape: CacheShape) -> usize {
-        2 * shape.num_blocks * shape.block_size * shape.heads * shape.dim * size_of::<f32>()
-    }
+    fn cache_bytes(shape: CacheShape) -> usize;
 
     /// Room for the layout of any step within these sizes.
     ///

@@ -51,7 +51,8 @@ fn main() -> Result<(), BackendError> {
     Ok(())
 }
 
-/// Seconds of one call: the least of many short runs, so that what else the machine does hardly shows.
+/// Seconds of one call: the least of many short runs, so that what else the machine does hardly
+/// shows.
 fn time(mut f: impl FnMut()) -> f64 {
     const RUN: f64 = 1e-3;
     const ALL: f64 = 0.4;
@@ -122,7 +123,8 @@ fn filled(backend: &mut CpuBackend, rows: usize, width: usize) -> Result<Buffer,
     Ok(buffer)
 }
 
-/// Attention with what comes before it: sequences of so many positions, of which so many are computed.
+/// Attention with what comes before it: sequences of so many positions, of which so many are
+/// computed.
 fn attention(backend: &mut CpuBackend) -> Result<(), BackendError> {
     const BLOCK: usize = 16;
     let heads = Heads { queries: 9, keys_values: 3, dim: 64 };

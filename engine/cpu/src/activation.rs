@@ -34,7 +34,8 @@ impl Unit for Quantised {
         let (low, high) = (s.load(low), s.load(high));
         let size = |x| s.max(x, s.sub(s.zero(), x));
         let largest = s.largest(s.max(size(low), size(high)));
-        // Zero, unless an input isn't finite: then the scale is not a number, and neither is any output.
+        // Zero, unless an input isn't finite: then the scale is not a number, and neither is any
+        // output.
         let flaw = s.sum(s.fma(low, s.zero(), s.mul(high, s.zero())));
         let tiny = largest < f32::MIN_POSITIVE * 256.0;
         let inverse = s.splat(if tiny { 0.0 } else { 127.0 / largest });

@@ -1,9 +1,9 @@
 //! Attention over the paged cache, exact, in one pass (Milakov and Gimelshein, "Online normalizer
 //! calculation for softmax", 2018; Dao et al., "FlashAttention", 2022).
 //!
-//! Positions are taken in groups of sixteen and groups in runs of [`RUN`], counted from the sequence's
-//! first position. So what a query sums up in which order depends on its position alone: not on how its
-//! prompt was cut into chunks, and not on which other queries were computed with it.
+//! Positions are taken in groups of sixteen and groups in runs of [`RUN`], counted from the
+//! sequence's first position. So what a query sums up in which order depends on its position alone:
+//! not on how its prompt was cut into chunks, and not on which other queries were computed with it.
 
 use std::ops::Range;
 
@@ -20,8 +20,8 @@ use crate::{
 
 /// Groups of positions between two updates of the running maximum.
 const RUN: usize = 8;
-/// Queries that a task computes together, if a group of heads isn't larger: they share the loads of keys
-/// and values.
+/// Queries that a task computes together, if a group of heads isn't larger: they share the loads of
+/// keys and values.
 const TOGETHER: usize = 12;
 /// Most queries that a pass computes together.
 const ROWS_MAX: usize = 16;
@@ -197,7 +197,8 @@ struct Running<S: Simd, const R: usize> {
 type Scores<const R: usize> = [[f32; RUN * LANES]; R];
 
 impl Tile<'_> {
-    /// Computes `R` queries from `query` on, and returns `R`. Queries are counted position by position.
+    /// Computes `R` queries from `query` on, and returns `R`. Queries are counted position by
+    /// position.
     #[inline(always)]
     fn pass<S: Simd, const R: usize>(&mut self, s: S, query: usize) -> usize {
         self.take_queries::<R>(query);

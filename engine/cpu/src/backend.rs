@@ -104,6 +104,10 @@ impl Backend for CpuBackend {
         Cache::new(shape)
     }
 
+    fn cache_bytes(shape: CacheShape) -> usize {
+        Cache::bytes(shape)
+    }
+
     fn step(
         &mut self,
         rows_max: usize,

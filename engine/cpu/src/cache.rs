@@ -1,8 +1,8 @@
 //! The paged cache of one layer.
 //!
-//! A block holds, head by head, its keys and then its values, as halves. Keys lie dimension by dimension
-//! in groups of sixteen positions, so that scores of sixteen positions come out of one vector without
-//! sums over lanes; values lie position by position.
+//! A block holds, head by head, its keys and then its values, as halves. Keys lie dimension by
+//! dimension in groups of sixteen positions, so that scores of sixteen positions come out of one
+//! vector without sums over lanes; values lie position by position.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -27,6 +27,15 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// Of a cache.
+    fn new(shape: CacheShape) -> Self {
+        Self {
+            shape,
+            groups: shape.block_size.div_ceil(LANES),
+            value: shape.dim.next_multiple_of(LANES),
+        }
+    }
+
     /// Of the keys of one head in one block.
     fn keys(&self) -> usize {
         self.groups * LANES * self.shape.dim
@@ -61,12 +70,13 @@ impl Layout {
 impl Cache {
     pub(crate) fn new(shape: CacheShape) -> Result<Self, BackendError> {
         assert!(shape.block_size > 0 && shape.dim > 0, "a cache of {shape:?}");
-        let layout = Layout {
-            shape,
-            groups: shape.block_size.div_ceil(LANES),
-            value: shape.dim.next_multiple_of(LANES),
-        };
+        let layout = Layout::new(shape);
         Ok(Self { halves: Zeroed::new(layout.all())?, layout })
+    }
+
+    /// Bytes that a cache of this shape takes.
+    pub(crate) fn bytes(shape: CacheShape) -> usize {
+        Layout::new(shape).all().saturating_mul(size_of::<u16>())
     }
 
     pub(crate) fn layout(&self) -> Layout {

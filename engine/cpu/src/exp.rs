@@ -7,7 +7,8 @@ const LOW: f32 = -87.3;
 /// Above, the result is that of `HIGH`, 1.6e38.
 const HIGH: f32 = 88.0;
 
-/// `e^x` to a few units in the last place: exactly 1 at 0, 0 below -87.3, not a number where `x` isn't.
+/// `e^x` to a few units in the last place: exactly 1 at 0, 0 below -87.3, not a number where `x`
+/// isn't.
 ///
 /// The reduction and the polynomial are those of `expf` in Moshier's Cephes library.
 #[inline(always)]

@@ -1,13 +1,13 @@
 //! The CPU backend: the definition of every operation, and a fast path that gives the same bits.
 //!
-//! Weights stay quantised, packed into tiles of sixteen outputs ([`Matrix`]); activations become bytes
-//! block by block; products are integer dot products, scaled in floats. Every operation is written once
-//! over sixteen lanes and compiled for three instruction sets, of which plain Rust is the definition.
-//! All reductions have one order, whatever the instruction set, the number of threads, or the rows that
-//! were computed together: what a row gives depends on the row.
+//! Weights stay quantised, packed into tiles of sixteen outputs ([`Matrix`]); activations become
+//! bytes block by block; products are integer dot products, scaled in floats. Every operation is
+//! written once over sixteen lanes and compiled for three instruction sets, of which plain Rust is
+//! the definition. All reductions have one order, whatever the instruction set, the number of
+//! threads, or the rows that were computed together: what a row gives depends on the row.
 //!
-//! `unsafe` is fenced in `simd`, which knows no model. No request, file or model is known here. Start
-//! reading at [`CpuBackend`]; the heart is `linear`, with `format`.
+//! `unsafe` is fenced in `simd`, which knows no model. No request, file or model is known here.
+//! Start reading at [`CpuBackend`]; the heart is `linear`, with `format`.
 
 mod activation;
 mod attention;

@@ -8,7 +8,8 @@ use crate::{
     simd::{Chosen, Cuts, Kernel, LANES, Rect, Simd, Team, grid},
 };
 
-/// Bytes of activations that a task passes over again and again: about a quarter of a core's own cache.
+/// Bytes of activations that a task passes over again and again: about a quarter of a core's own
+/// cache.
 const ROWS_BYTES: usize = 256 << 10;
 
 /// Bytes between the weights in use and those called for.
@@ -79,8 +80,8 @@ impl<F: Format> Kernel for Product<'_, F> {
 impl<F: Format> Product<'_, F> {
     /// One tile against `R` rows, or twice as many; returns how many.
     ///
-    /// The compiler keeps a loop over sixteen rows a loop, and its sums in memory. Eight rows it unrolls,
-    /// and from the second eight it leaves out what was decoded for the first.
+    /// The compiler keeps a loop over sixteen rows a loop, and its sums in memory. Eight rows it
+    /// unrolls, and from the second eight it leaves out what was decoded for the first.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const TWICE: bool>(
         &mut self,

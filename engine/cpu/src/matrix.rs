@@ -104,8 +104,8 @@ impl Matrix {
     }
 }
 
-/// Outputs in a strip: several strips for each thread, so that one which was preempted is made up for,
-/// but enough work in each to be worth the taking.
+/// Outputs in a strip: several strips for each thread, so that one which was preempted is made up
+/// for, but enough work in each to be worth the taking.
 fn strip(outputs: usize, threads: usize) -> usize {
     const STRIPS_EACH: usize = 8;
     const TILES_MAX: usize = 64;

@@ -12,8 +12,8 @@ use crate::{
     simd::{Chosen, Cuts, Kernel, LANES, Simd, Team, grid, run},
 };
 
-/// Candidates that are ranked at first, and by how much that grows if they are not enough: sorting a
-/// whole vocabulary takes longer than the rest of a small model's step.
+/// Candidates that are ranked at first, and by how much that grows if they are not enough: sorting
+/// a whole vocabulary takes longer than the rest of a small model's step.
 const RANKED: usize = 256;
 const RANKED_GROWTH: usize = 8;
 
@@ -126,8 +126,9 @@ fn weigh<S: Simd>(s: S, logits: &[f32], largest: f32, temperature: f32, weights:
     out.copy_from_slice(&weights[..rest.len()]);
 }
 
-/// Ranks tokens by likelihood, ids where equal, and says how many of the first ones the filters keep:
-/// each keeps the start of the ranking, so all of them together keep the shortest of those starts.
+/// Ranks tokens by likelihood, ids where equal, and says how many of the first ones the filters
+/// keep: each keeps the start of the ranking, so all of them together keep the shortest of those
+/// starts.
 fn rank(logits: &[f32], weights: &[f32], draw: &Draw, ranking: &mut Vec<u32>) -> usize {
     let order = |a: &u32, b: &u32| {
         let (x, y) = (logits[*a as usize], logits[*b as usize]);

@@ -1,9 +1,9 @@
 //! How weights of each type lie in memory, and how they meet activations.
 //!
-//! Sixteen outputs make a tile: one for each lane, so that a product never sums over lanes. Along the
-//! inputs a tile is a row of blocks, each as long as the type's own block in a file (at least a
-//! unit of 32), with the sixteen outputs' codes side by side in the order a vector reads them, and so
-//! their scales. A new type is a file here and a line in [`pack`](super::matrix).
+//! Sixteen outputs make a tile: one for each lane, so that a product never sums over lanes. Along
+//! the inputs a tile is a row of blocks, each as long as the type's own block in a file (at least a
+//! unit of 32), with the sixteen outputs' codes side by side in the order a vector reads them, and
+//! so their scales. A new type is a file here and a line in [`pack`](super::matrix).
 
 mod float;
 mod q4_1;
@@ -35,7 +35,8 @@ pub(crate) trait Format: Send + Sync + 'static {
     /// Which units it multiplies.
     const WANTED: Wanted;
 
-    /// Writes one output's block, as a file holds it, to its lane. The last block of a row may be short.
+    /// Writes one output's block, as a file holds it, to its lane. The last block of a row may be
+    /// short.
     fn pack(block: &mut Self::Block, lane: usize, bytes: &[u8]);
 
     /// Reads the weights of one lane back.
@@ -44,8 +45,8 @@ pub(crate) trait Format: Send + Sync + 'static {
     /// The units it multiplies, from `row` on.
     fn units(x: &Activations, row: usize) -> Rows<'_, Self::Unit>;
 
-    /// Adds a block's products with `R` rows of activations. For each row it does the same in the same
-    /// order whatever `R` is.
+    /// Adds a block's products with `R` rows of activations. For each row it does the same in the
+    /// same order whatever `R` is.
     fn accumulate<S: Simd, const R: usize>(
         s: S,
         block: &Self::Block,

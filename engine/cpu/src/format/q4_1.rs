@@ -14,8 +14,8 @@ pub(crate) struct Q4_1;
 #[derive(Clone, Copy, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Block {
-    /// Byte `4 lane + i` of line `l` is byte `4 l + i` of the lane's block in the file: the low half is
-    /// input `4 l + i`, the high half input `16 + 4 l + i`.
+    /// Byte `4 lane + i` of line `l` is byte `4 l + i` of the lane's block in the file: the low
+    /// half is input `4 l + i`, the high half input `16 + 4 l + i`.
     codes: [[u8; 64]; 4],
     scale: Halves,
     min: Halves,

@@ -1,4 +1,5 @@
-//! Q6_K: blocks of 256 with a scale, in sub-blocks of 16 with scales of their own, `w = d s (q - 32)`.
+//! Q6_K: blocks of 256 with a scale, in sub-blocks of 16 with scales of their own, `w = d s (q -
+//! 32)`.
 
 use bytemuck::Zeroable;
 

@@ -31,8 +31,9 @@ impl Avx2 {
 /// Intrinsics inside a method of [`Avx2`].
 macro_rules! proven {
     ($body:expr) => {
-        // SAFETY: the receiver is the proof that the machine has these instructions, and every pointer
-        // comes from a reference to as many bytes as the instruction touches; no alignment is asked.
+        // SAFETY: the receiver is the proof that the machine has these instructions, and every
+        // pointer comes from a reference to as many bytes as the instruction touches; no alignment
+        // is asked.
         unsafe { $body }
     };
 }

@@ -36,8 +36,9 @@ impl Avx512 {
 /// Intrinsics inside a method of [`Avx512`].
 macro_rules! proven {
     ($body:expr) => {
-        // SAFETY: the receiver is the proof that the machine has these instructions, and every pointer
-        // comes from a reference to as many bytes as the instruction touches; no alignment is asked.
+        // SAFETY: the receiver is the proof that the machine has these instructions, and every
+        // pointer comes from a reference to as many bytes as the instruction touches; no alignment
+        // is asked.
         unsafe { $body }
     };
 }

@@ -83,9 +83,9 @@ impl<T> Rect<'_, T> {
     /// Its part of its `i`th row.
     pub(crate) fn line(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        // SAFETY: `grid` made `corner` point at the first element of a rectangle of `rows` by `cols` in
-        // a slice of rows `width` apart, gave the rectangle to nobody else, and outlives it; within the
-        // rectangle the borrow of `self` is exclusive.
+        // SAFETY: `grid` made `corner` point at the first element of a rectangle of `rows` by
+        // `cols` in a slice of rows `width` apart, gave the rectangle to nobody else, and outlives
+        // it; within the rectangle the borrow of `self` is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.corner.add(i * self.width), self.cols) }
     }
 }
@@ -103,8 +103,8 @@ impl<T> Start<T> {
     }
 }
 
-/// Cuts `out`, rows of `width`, by `rows` and `cols`, and has the team call `f` once with each rectangle
-/// and the number of the thread. Rectangles come row by row, and are done in any order.
+/// Cuts `out`, rows of `width`, by `rows` and `cols`, and has the team call `f` once with each
+/// rectangle and the number of the thread. Rectangles come row by row, and are done in any order.
 pub(crate) fn grid<T: Send>(
     team: &Team,
     out: &mut [T],
@@ -122,9 +122,9 @@ pub(crate) fn grid<T: Send>(
     team.run(rows.len() * across, &|task, thread| {
         let (row, row_end) = rows.piece(task / across);
         let (col, col_end) = cols.piece(task % across);
-        // SAFETY: `row < rows.end()` or the piece is empty, and likewise the column, so the offset is
-        // within `out` or at its end. Pieces of ascending cuts don't overlap, the team gives each task
-        // to one thread, and `out` stays borrowed until all have ended.
+        // SAFETY: `row < rows.end()` or the piece is empty, and likewise the column, so the offset
+        // is within `out` or at its end. Pieces of ascending cuts don't overlap, the team gives
+        // each task to one thread, and `out` stays borrowed until all have ended.
         let corner = unsafe { start.get().add(row * width + col) };
         let rect = Rect {
             corner,

@@ -5,9 +5,9 @@ pub(crate) const LANES: usize = 16;
 
 /// Sixteen lanes, whatever the machine has underneath.
 ///
-/// A value of an implementing type is the proof that the machine has its instructions. Every operation
-/// gives the same bits on every implementation, so that [`super::portable`] defines them all: fused
-/// multiply-adds round once everywhere, and sums over lanes go by halves.
+/// A value of an implementing type is the proof that the machine has its instructions. Every
+/// operation gives the same bits on every implementation, so that [`super::portable`] defines them
+/// all: fused multiply-adds round once everywhere, and sums over lanes go by halves.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen f32.
     type F: Copy;
@@ -85,8 +85,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn raise<const SHIFT: u32>(self, x: Self::B) -> Self::B;
     /// `a | b`.
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
-    /// Adds to each lane the product of its four bytes, `0..=127`, and of the four signed bytes of `x`,
-    /// `-127..=127`.
+    /// Adds to each lane the product of its four bytes, `0..=127`, and of the four signed bytes of
+    /// `x`, `-127..=127`.
     fn dot(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I;
     /// [`Simd::dot`] for bytes of `0..=255`.
     fn dot_wide(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I;
@@ -94,8 +94,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
 /// A computation written once for every instruction set.
 ///
-/// `call` must be `#[inline(always)]`, and so must the functions over [`Simd`] that it calls: that is
-/// how the compiler sees them together with the instructions of one set.
+/// `call` must be `#[inline(always)]`, and so must the functions over [`Simd`] that it calls: that
+/// is how the compiler sees them together with the instructions of one set.
 pub(crate) trait Kernel {
     /// What it computes.
     type Output;

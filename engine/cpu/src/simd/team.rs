@@ -1,10 +1,10 @@
 //! Threads that work on one operation together.
 //!
-//! A model on a CPU is a few hundred short operations a token, so what counts is the time from "go" to
-//! all being at work and from the last being done to the next "go". Members wait for work by spinning
-//! for a moment, which covers the gaps within a step, then they sleep. An operation ends when all its
-//! tasks are done; it doesn't wait for members that took none, so one that sleeps or was preempted
-//! costs its help and nothing else.
+//! A model on a CPU is a few hundred short operations a token, so what counts is the time from "go"
+//! to all being at work and from the last being done to the next "go". Members wait for work by
+//! spinning for a moment, which covers the gaps within a step, then they sleep. An operation ends
+//! when all its tasks are done; it doesn't wait for members that took none, so one that sleeps or
+//! was preempted costs its help and nothing else.
 
 use std::{
     cell::{Cell, UnsafeCell},
@@ -34,8 +34,8 @@ struct Apart<T>(T);
 
 /// What all members see.
 struct Shared {
-    /// `serial << 42 | tasks << 21 | next`: the current operation and its next task. One word, so that
-    /// taking a task also tells which operation it is of.
+    /// `serial << 42 | tasks << 21 | next`: the current operation and its next task. One word, so
+    /// that taking a task also tells which operation it is of.
     word: Apart<AtomicU64>,
     /// Tasks of the current operation that are done.
     done: Apart<AtomicUsize>,
@@ -47,8 +47,8 @@ struct Shared {
     closing: AtomicBool,
 }
 
-// SAFETY: `job` is written only between operations, when every task is done and thus no member reads
-// it (see `take`); everything else is atomic.
+// SAFETY: `job` is written only between operations, when every task is done and thus no member
+// reads it (see `take`); everything else is atomic.
 unsafe impl Sync for Shared {}
 
 const FIELD: u32 = 21;
@@ -69,10 +69,11 @@ impl Shared {
         next_of(word) < tasks_of(word)
     }
 
-    /// Takes a task. Until it is counted as done the operation cannot end, so its job stays in place.
+    /// Takes a task. Until it is counted as done the operation cannot end, so its job stays in
+    /// place.
     fn take(&self) -> Option<usize> {
-        // The look before keeps `next` from growing while there is nothing to take: it exceeds `tasks`
-        // by no more than the number of members.
+        // The look before keeps `next` from growing while there is nothing to take: it exceeds
+        // `tasks` by no more than the number of members.
         if !self.has_work() {
             return None;
         }
@@ -83,8 +84,8 @@ impl Shared {
     /// Does tasks until none is left to take.
     fn work(&self, member: usize) {
         while let Some(task) = self.take() {
-            // SAFETY: the task is ours and not done, so `run` has not returned: the job it stored is
-            // alive, and nobody writes it. Its store happened before the `Acquire` in `take`.
+            // SAFETY: the task is ours and not done, so `run` has not returned: the job it stored
+            // is alive, and nobody writes it. Its store happened before the `Acquire` in `take`.
             let job = unsafe { *self.job.get() };
             let job = job.expect("an operation with tasks has a job");
             if catch_unwind(AssertUnwindSafe(|| job(task, member))).is_err() {
@@ -194,12 +195,13 @@ impl Team {
 
     /// Makes `job` the current operation.
     fn post(&self, tasks: usize, job: Job<'_>) {
-        // SAFETY: only the lifetime changes. The job is called for tasks of this operation alone, and
-        // `run` does not return, nor unwind (tasks' panics are caught), before all of them are done.
+        // SAFETY: only the lifetime changes. The job is called for tasks of this operation alone,
+        // and `run` does not return, nor unwind (tasks' panics are caught), before all of them are
+        // done.
         let job: Job<'static> = unsafe { std::mem::transmute(job) };
         let shared = &*self.shared;
-        // SAFETY: the operation before is done, so no member holds a task and none reads the job. A team
-        // is not `Sync`, so nobody else posts.
+        // SAFETY: the operation before is done, so no member holds a task and none reads the job. A
+        // team is not `Sync`, so nobody else posts.
         unsafe { *shared.job.get() = Some(job) };
         shared.done.0.store(0, Ordering::Relaxed);
         let serial = (shared.word.0.load(Ordering::Relaxed) >> (2 * FIELD)).wrapping_add(1);
@@ -220,7 +222,8 @@ impl Team {
         let mut spins = 0_u32;
         while self.shared.done.0.load(Ordering::Acquire) < tasks {
             spins += 1;
-            // A member that is still at it this late may have lost its core to somebody: offer ours.
+            // A member that is still at it this late may have lost its core to somebody: offer
+            // ours.
             if spins.is_multiple_of(4096) {
                 thread::yield_now();
             }

@@ -35,8 +35,8 @@ impl<T> Deref for Zeroed<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the map is page-aligned, which `new` checked to be enough, holds `len` elements, and is
-        // borrowed as long as the slice; zeros are a `T`, and only `T`s are written since.
+        // SAFETY: the map is page-aligned, which `new` checked to be enough, holds `len` elements,
+        // and is borrowed as long as the slice; zeros are a `T`, and only `T`s are written since.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
     }
 }

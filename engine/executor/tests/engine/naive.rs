@@ -125,6 +125,10 @@ impl Backend for Naive {
         Ok(Matrix { cols: parts[0].cols, values, quantised })
     }
 
+    fn cache_bytes(shape: CacheShape) -> usize {
+        2 * shape.num_blocks * shape.block_size * shape.heads * shape.dim * size_of::<f32>()
+    }
+
     fn cache(&mut self, shape: CacheShape) -> Result<Cache, BackendError> {
         let width = shape.heads * shape.dim;
         let empty = vec![f32::NAN; shape.num_blocks * shape.block_size * width];
