@@ -81,7 +81,7 @@ fn literal_or_comment(chars: &[char], at: usize) -> (usize, bool) {
     if begins("\"") {
         return (quoted_len(rest, '"'), true);
     }
-    if begins("r") && !in_word || begins("br") && !in_word {
+    if (begins("br") || begins("r")) && !in_word {
         let prefix = if begins("br") { 2 } else { 1 };
         let hashes = rest[prefix..].iter().take_while(|&&char| char == '#').count();
         if rest.get(prefix + hashes) == Some(&'"') {
