@@ -12,8 +12,8 @@ pub struct Sampling {
     pub temperature: f32,
     /// Keep the `top_k` most likely tokens; 0 keeps all.
     pub top_k: u32,
-    /// Keep the smallest set of most likely tokens whose probabilities add up to `top_p`; 1 keeps
-    /// all.
+    /// Of what `top_k` left, keep the smallest set of most likely tokens whose probabilities add up
+    /// to this share; 1 keeps all.
     pub top_p: f32,
     /// Keep tokens at least `min_p` times as likely as the most likely one; 0 keeps all.
     pub min_p: f32,

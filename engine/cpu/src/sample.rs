@@ -128,37 +128,52 @@ fn weigh<S: Simd>(s: S, logits: &[f32], largest: f32, temperature: f32, weights:
 
 /// Ranks tokens by likelihood, ids where equal, and says how many of the first ones the filters
 /// keep: each keeps the start of the ranking, so all of them together keep the shortest of those
-/// starts.
+/// starts. `top_p` is a share of what `top_k` left, as everywhere else.
 fn rank(logits: &[f32], weights: &[f32], draw: &Draw, ranking: &mut Vec<u32>) -> usize {
     let order = |a: &u32, b: &u32| {
         let (x, y) = (logits[*a as usize], logits[*b as usize]);
         y.partial_cmp(&x).unwrap_or(Ordering::Equal).then(a.cmp(b))
     };
-    ranking.clear();
     // The likeliest token has weight 1, and stays whatever `min_p` says.
     let least = draw.min_p.min(1.0);
-    ranking.extend((0..logits.len() as u32).filter(|&token| weights[token as usize] >= least));
-    let most = if draw.top_k == 0 { ranking.len() } else { ranking.len().min(draw.top_k as usize) };
-    let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
-    let wanted = if draw.top_p < 1.0 { f64::from(draw.top_p) * total } else { f64::INFINITY };
-    let mut ranked = if wanted.is_finite() { most.min(RANKED) } else { most };
+    let likely = |token: &u32| weights[*token as usize] >= least;
+    let narrowed = draw.top_k > 0;
+    ranking.clear();
+    // What `min_p` drops still counts in what `top_k` left, so it can go first only without that.
+    ranking.extend((0..logits.len() as u32).filter(|token| narrowed || likely(token)));
+    let most = if narrowed { ranking.len().min(draw.top_k as usize) } else { ranking.len() };
+    let mut ranked = if narrowed || draw.top_p >= 1.0 { most } else { most.min(RANKED) };
     loop {
         if ranked < ranking.len() {
             ranking.select_nth_unstable_by(ranked - 1, order);
         }
         ranking[..ranked].sort_unstable_by(order);
-        let mut sum = 0.0;
-        for (i, token) in ranking[..ranked].iter().enumerate() {
-            sum += f64::from(weights[*token as usize]);
-            if sum >= wanted {
-                return i + 1;
-            }
-        }
-        if ranked == most {
-            return most;
+        let first = &ranking[..ranked];
+        let weight = |token: &u32| f64::from(weights[*token as usize]);
+        let total: f64 = if narrowed {
+            first.iter().map(weight).sum()
+        } else {
+            weights.iter().map(|weight| f64::from(*weight)).sum()
+        };
+        let share = nucleus(first.iter().map(weight), draw.top_p, total);
+        if share.is_some() || ranked == most {
+            return share.unwrap_or(most).min(first.iter().take_while(|t| likely(t)).count());
         }
         ranked = most.min(ranked * RANKED_GROWTH);
     }
+}
+
+/// How many of the weights, the largest first, make up `top_p` of the total; `None` if they do not.
+fn nucleus(weights: impl Iterator<Item = f64>, top_p: f32, total: f64) -> Option<usize> {
+    if top_p >= 1.0 {
+        return None;
+    }
+    let mut sum = 0.0;
+    let mut sums = weights.map(|weight| {
+        sum += weight;
+        sum
+    });
+    sums.position(|sum| sum >= f64::from(top_p) * total).map(|index| index + 1)
 }
 
 /// The token at `u`, `0..1`, of the way through the weights of `tokens`.

@@ -103,14 +103,19 @@ fn a_draw_depends_on_seed_and_position_alone() {
     assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "the same on every instruction set");
 }
 
-/// The tokens that the filters leave, each filter on its own over the sorted probabilities.
+/// The tokens that the filters leave, each filter over what the one before it left.
 fn filtered(logits: &[f32], weights: &[f32], draw: &Draw) -> Vec<u32> {
     let mut tokens: Vec<u32> = (0..logits.len() as u32).collect();
     tokens.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
     if draw.top_k > 0 {
         tokens.truncate(draw.top_k as usize);
     }
-    let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+    let weight = |token: &u32| f64::from(weights[*token as usize]);
+    let total: f64 = if draw.top_k > 0 {
+        tokens.iter().map(weight).sum()
+    } else {
+        (0..logits.len() as u32).map(|token| weight(&token)).sum()
+    };
     let mut sum = 0.0;
     let mut short = true;
     tokens.retain(|token| {
