@@ -10,8 +10,19 @@ pub enum DType {
     F16,
     /// IEEE single precision.
     F32,
+    /// Blocks of 32: f16 scale `d`, 4-bit `q`; `w = d (q - 8)`.
+    Q4_0,
     /// Blocks of 32: f16 scale `d`, f16 minimum `m`, 4-bit `q`; `w = d q + m`.
     Q4_1,
+    /// Blocks of 256: f16 scale `d` and minimum `dmin`, 8 sub-blocks with 6-bit `s` and `m`, 4-bit
+    /// `q`; `w = d s q - dmin m`.
+    Q4K,
+    /// Blocks of 32: f16 scale `d`, 5-bit `q`; `w = d (q - 16)`.
+    Q5_0,
+    /// Blocks of 32: f16 scale `d`, f16 minimum `m`, 5-bit `q`; `w = d q + m`.
+    Q5_1,
+    /// As [`DType::Q4K`], with 5-bit `q`.
+    Q5K,
     /// Blocks of 256: 16 sub-blocks with 8-bit scales, f16 scale `d`, 6-bit `q`; `w = d s (q -
     /// 32)`.
     Q6K,
@@ -39,8 +50,8 @@ impl DType {
     pub const fn block_elements(self) -> usize {
         match self {
             Self::Bf16 | Self::F16 | Self::F32 => 1,
-            Self::Q4_1 | Self::Q8_0 => 32,
-            Self::Q6K => 256,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
 
@@ -50,7 +61,12 @@ impl DType {
         match self {
             Self::Bf16 | Self::F16 => 2,
             Self::F32 => 4,
+            Self::Q4_0 => 18,
             Self::Q4_1 => 20,
+            Self::Q4K => 144,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q5K => 176,
             Self::Q6K => 210,
             Self::Q8_0 => 34,
         }

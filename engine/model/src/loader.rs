@@ -55,7 +55,14 @@ impl<B: Backend> Loader<'_, B> {
             DType::Bf16 => decode(&bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
             DType::F16 => decode(&bytes, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
             DType::F32 => decode(&bytes, f32::from_le_bytes),
-            DType::Q4_1 | DType::Q6K | DType::Q8_0 => {
+            DType::Q4_0
+            | DType::Q4_1
+            | DType::Q4K
+            | DType::Q5_0
+            | DType::Q5_1
+            | DType::Q5K
+            | DType::Q6K
+            | DType::Q8_0 => {
                 unreachable!("places of vectors take plain types alone")
             }
         })

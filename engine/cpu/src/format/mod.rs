@@ -5,10 +5,18 @@
 //! unit of 32), with the sixteen outputs' codes side by side in the order a vector reads them, and
 //! so their scales. A new type is a file here and a line in [`pack`](super::matrix).
 
+mod codes;
 mod float;
+mod k_min;
+mod q4_0;
 mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
+mod sums;
 
 use bytemuck::Zeroable;
 
@@ -18,7 +26,12 @@ use crate::{
 };
 
 pub(crate) use float::{Bf16, F16, F32};
+pub(crate) use q4_0::Q4_0;
 pub(crate) use q4_1::Q4_1;
+pub(crate) use q4_k::Q4K;
+pub(crate) use q5_0::Q5_0;
+pub(crate) use q5_1::Q5_1;
+pub(crate) use q5_k::Q5K;
 pub(crate) use q6_k::Q6K;
 pub(crate) use q8_0::Q8_0;
 
@@ -66,13 +79,4 @@ fn half_at(bytes: &[u8]) -> u16 {
 /// The value of an f16, given by its bits.
 fn widen(bits: u16) -> f32 {
     half::f16::from_bits(bits).to_f32()
-}
-
-/// Adds the products of some groups of four inputs, whose codes are at most 127.
-#[inline(always)]
-fn dots<S: Simd>(s: S, mut sum: S::I, codes: &[S::B], x: &[[i8; 4]]) -> S::I {
-    for (codes, x) in codes.iter().zip(x) {
-        sum = s.dot(sum, *codes, x);
-    }
-    sum
 }

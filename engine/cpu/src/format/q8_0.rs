@@ -2,7 +2,7 @@
 
 use bytemuck::Zeroable;
 
-use super::{Format, Halves, half_at, widen};
+use super::{Format, Halves, half_at, sums::centred_bytes, widen};
 use crate::{
     activation::{Activations, Quantised, Rows, Wanted},
     simd::Simd,
@@ -63,13 +63,6 @@ impl Format for Q8_0 {
             s.load_bytes(&block.codes[7]),
         ];
         let scale = s.load_f16(&block.scale);
-        for (x, sum) in x.at::<R>(0).iter().zip(sums) {
-            // 128 too much in every code.
-            let mut dot = s.splat_i32((x.minus[0] + x.minus[1]) << 7);
-            for (codes, x) in codes.iter().zip(&x.codes) {
-                dot = s.dot_wide(dot, *codes, x);
-            }
-            *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
-        }
+        centred_bytes(s, &codes, scale, x.at::<R>(0), sums);
     }
 }

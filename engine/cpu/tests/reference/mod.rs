@@ -1,9 +1,11 @@
 //! Plain arithmetic to compare with, and things generated from a seed.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
 
+mod blocks;
+
+use blocks::{block, floats};
 use engine_backend::{Backend, DType, StepLayout, Tensor};
 use engine_cpu::{Buffer, CpuBackend, Isa};
-use half::{bf16, f16};
 
 /// A linear congruential generator (Knuth's MMIX constants).
 pub(crate) struct Random(pub(crate) u64);
@@ -71,8 +73,19 @@ pub(crate) fn tokens(tokens: &[u32]) -> StepLayout {
     }
 }
 
-pub(crate) const DTYPES: [DType; 6] =
-    [DType::Bf16, DType::F16, DType::F32, DType::Q4_1, DType::Q6K, DType::Q8_0];
+pub(crate) const DTYPES: [DType; 11] = [
+    DType::Bf16,
+    DType::F16,
+    DType::F32,
+    DType::Q4_0,
+    DType::Q4_1,
+    DType::Q4K,
+    DType::Q5_0,
+    DType::Q5_1,
+    DType::Q5K,
+    DType::Q6K,
+    DType::Q8_0,
+];
 
 /// Weights as a file holds them.
 pub(crate) struct Weights {
@@ -102,72 +115,6 @@ impl Weights {
         let blocks = self.bytes.chunks_exact(self.dtype.block_bytes());
         blocks.flat_map(|block| floats(self.dtype, block)).collect()
     }
-}
-
-fn half(random: &mut Random, scale: f32) -> [u8; 2] {
-    f16::from_f32(random.signed() * scale).to_le_bytes()
-}
-
-fn block(random: &mut Random, dtype: DType, bytes: &mut Vec<u8>) {
-    let any =
-        |random: &mut Random, n: usize| (0..n).map(|_| random.bits() as u8).collect::<Vec<_>>();
-    match dtype {
-        DType::Bf16 => bytes.extend(bf16::from_f32(random.signed()).to_le_bytes()),
-        DType::F16 => bytes.extend(half(random, 1.0)),
-        DType::F32 => bytes.extend(random.signed().to_le_bytes()),
-        DType::Q4_1 => {
-            bytes.extend(half(random, 0.1));
-            bytes.extend(half(random, 1.0));
-            bytes.extend(any(random, 16));
-        }
-        DType::Q6K => {
-            bytes.extend(any(random, 128 + 64 + 16));
-            bytes.extend(half(random, 0.001));
-        }
-        DType::Q8_0 => {
-            bytes.extend(half(random, 0.01));
-            bytes.extend(any(random, 32));
-        }
-    }
-}
-
-/// The weights of one block, by ggml's layouts.
-fn floats(dtype: DType, block: &[u8]) -> Vec<f32> {
-    let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
-    match dtype {
-        DType::Bf16 => vec![bf16::from_le_bytes([block[0], block[1]]).to_f32()],
-        DType::F16 => vec![half(0)],
-        DType::F32 => vec![f32::from_le_bytes(block.try_into().expect("four bytes"))],
-        DType::Q4_1 => {
-            let low = block[4..].iter().map(|byte| byte % 16);
-            let codes = low.chain(block[4..].iter().map(|byte| byte / 16));
-            codes.map(|code| half(0) * f32::from(code) + half(2)).collect()
-        }
-        DType::Q6K => six_bits(block, half(208)),
-        DType::Q8_0 => block[2..].iter().map(|byte| half(0) * f32::from(*byte as i8)).collect(),
-    }
-}
-
-fn six_bits(block: &[u8], d: f32) -> Vec<f32> {
-    let (ql, qh, scales) = (&block[..128], &block[128..192], &block[192..208]);
-    let mut weights = vec![0.0; 256];
-    for n in 0..2 {
-        for l in 0..32 {
-            let (a, b) = (ql[64 * n + l], ql[64 * n + l + 32]);
-            let h = qh[32 * n + l];
-            let codes = [
-                a & 15 | (h & 3) << 4,
-                b & 15 | (h >> 2 & 3) << 4,
-                a >> 4 | (h >> 4 & 3) << 4,
-                b >> 4 | (h >> 6) << 4,
-            ];
-            for (k, code) in codes.into_iter().enumerate() {
-                let at = 128 * n + 32 * k + l;
-                weights[at] = d * f32::from(scales[at / 16] as i8) * (f32::from(code) - 32.0);
-            }
-        }
-    }
-    weights
 }
 
 /// Panics unless both are the same, bit by bit.

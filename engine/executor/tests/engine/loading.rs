@@ -50,13 +50,13 @@ fn settings_that_cannot_be_are_refused() {
 #[test]
 fn a_model_that_cannot_run_opens_says_why_and_does_not_load() {
     let mut model = tiny::tiny(Elements::all(F16), 1);
-    model.tensors[0].code = 2;
+    model.tensors[0].code = 9;
     let rows = u64::from(VOCAB);
-    model.tensors[0].data = vec![0; (rows * 256 / 32 * 18) as usize];
+    model.tensors[0].data = vec![0; (rows * 256 / 32 * 36) as usize];
     let (_folder, path) = tiny::saved(&model);
     let file = ModelFile::open(&path).unwrap();
     let reason = file.check().unwrap_err().to_string();
-    assert!(reason.starts_with("tensor `token_embd.weight` has elements of type Q4_0"), "{reason}");
+    assert!(reason.starts_with("tensor `token_embd.weight` has elements of type Q8_1"), "{reason}");
     assert_eq!(engine::load(&file, &Config::default()).err().unwrap().to_string(), reason);
     assert!(file.summary().to_string().contains(&reason));
 }

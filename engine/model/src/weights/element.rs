@@ -53,16 +53,16 @@ const fn block(
 const ELEMENT_TYPES: &[ElementType] = &[
     plain(0, "F32", 4, Some(DType::F32)),
     plain(1, "F16", 2, Some(DType::F16)),
-    block(2, "Q4_0", 32, 18, None),
+    block(2, "Q4_0", 32, 18, Some(DType::Q4_0)),
     block(3, "Q4_1", 32, 20, Some(DType::Q4_1)),
-    block(6, "Q5_0", 32, 22, None),
-    block(7, "Q5_1", 32, 24, None),
+    block(6, "Q5_0", 32, 22, Some(DType::Q5_0)),
+    block(7, "Q5_1", 32, 24, Some(DType::Q5_1)),
     block(8, "Q8_0", 32, 34, Some(DType::Q8_0)),
     block(9, "Q8_1", 32, 36, None),
     block(10, "Q2_K", 256, 84, None),
     block(11, "Q3_K", 256, 110, None),
-    block(12, "Q4_K", 256, 144, None),
-    block(13, "Q5_K", 256, 176, None),
+    block(12, "Q4_K", 256, 144, Some(DType::Q4K)),
+    block(13, "Q5_K", 256, 176, Some(DType::Q5K)),
     block(14, "Q6_K", 256, 210, Some(DType::Q6K)),
     block(15, "Q8_K", 256, 292, None),
     block(16, "IQ2_XXS", 256, 66, None),
@@ -96,7 +96,7 @@ mod tests {
     fn supported_types_have_the_sizes_that_backends_know() {
         let supported: Vec<_> =
             ELEMENT_TYPES.iter().filter(|element| element.dtype.is_some()).collect();
-        assert_eq!(supported.len(), 6);
+        assert_eq!(supported.len(), 11);
         for element in supported {
             let dtype = element.dtype.unwrap();
             assert_eq!(element.block_elements, dtype.block_elements() as u64, "{}", element.name);

@@ -1,0 +1,124 @@
+//! Blocks of weights as files hold them, and what they stand for.
+
+use engine_backend::DType;
+use half::{bf16, f16};
+
+use super::Random;
+
+fn half(random: &mut Random, scale: f32) -> [u8; 2] {
+    f16::from_f32(random.signed() * scale).to_le_bytes()
+}
+
+/// Appends a block of a size that suits tests.
+pub(crate) fn block(random: &mut Random, dtype: DType, bytes: &mut Vec<u8>) {
+    let any =
+        |random: &mut Random, n: usize| (0..n).map(|_| random.bits() as u8).collect::<Vec<_>>();
+    match dtype {
+        DType::Bf16 => bytes.extend(bf16::from_f32(random.signed()).to_le_bytes()),
+        DType::F16 => bytes.extend(half(random, 1.0)),
+        DType::F32 => bytes.extend(random.signed().to_le_bytes()),
+        DType::Q4_0 | DType::Q5_0 => {
+            bytes.extend(half(random, 0.1));
+            bytes.extend(any(random, dtype.block_bytes() - 2));
+        }
+        DType::Q4_1 | DType::Q5_1 => {
+            bytes.extend(half(random, 0.1));
+            bytes.extend(half(random, 1.0));
+            bytes.extend(any(random, dtype.block_bytes() - 4));
+        }
+        DType::Q4K | DType::Q5K => {
+            bytes.extend(half(random, 0.001));
+            bytes.extend(half(random, 0.01));
+            bytes.extend(any(random, dtype.block_bytes() - 4));
+        }
+        DType::Q6K => {
+            bytes.extend(any(random, 128 + 64 + 16));
+            bytes.extend(half(random, 0.001));
+        }
+        DType::Q8_0 => {
+            bytes.extend(half(random, 0.01));
+            bytes.extend(any(random, 32));
+        }
+    }
+}
+
+/// The weights of one block, by ggml's layouts.
+pub(crate) fn floats(dtype: DType, block: &[u8]) -> Vec<f32> {
+    let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
+    match dtype {
+        DType::Bf16 => vec![bf16::from_le_bytes([block[0], block[1]]).to_f32()],
+        DType::F16 => vec![half(0)],
+        DType::F32 => vec![f32::from_le_bytes(block.try_into().expect("four bytes"))],
+        DType::Q4_0 => nibbles(&block[2..]).map(|code| half(0) * (code - 8.0)).collect(),
+        DType::Q5_0 => {
+            let codes = nibbles(&block[6..]).zip(sixteens(&block[2..6]));
+            codes.map(|(low, high)| half(0) * (low + high - 16.0)).collect()
+        }
+        DType::Q5_1 => {
+            let codes = nibbles(&block[8..]).zip(sixteens(&block[4..8]));
+            codes.map(|(low, high)| half(0) * (low + high) + half(2)).collect()
+        }
+        DType::Q4_1 => nibbles(&block[4..]).map(|code| half(0) * code + half(2)).collect(),
+        DType::Q4K | DType::Q5K => {
+            let weight = |at: usize| {
+                let (scale, min) = six_bit_shares(&block[4..16], at / 32);
+                let codes = &block[block.len() - 128..];
+                let low = codes[at / 64 * 32 + at % 32] >> (at / 32 % 2 * 4) & 15;
+                let five = dtype == DType::Q5K && block[16 + at % 32] >> (at / 32) & 1 == 1;
+                let code = f32::from(low) + if five { 16.0 } else { 0.0 };
+                half(0) * f32::from(scale) * code - half(2) * f32::from(min)
+            };
+            (0..256).map(weight).collect()
+        }
+        DType::Q6K => six_bits(block, half(208)),
+        DType::Q8_0 => block[2..].iter().map(|byte| half(0) * f32::from(*byte as i8)).collect(),
+    }
+}
+
+/// The low halves of all bytes, then the high halves.
+fn nibbles(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.iter().map(|byte| byte % 16).chain(bytes.iter().map(|byte| byte / 16)).map(f32::from)
+}
+
+/// Sixteen where a bit is set in the little-endian word.
+fn sixteens(word: &[u8]) -> impl Iterator<Item = f32> {
+    let word = u32::from_le_bytes(word.try_into().expect("a word"));
+    (0..32).map(move |bit| if word & 1 << bit == 0 { 0.0 } else { 16.0 })
+}
+
+fn six_bits(block: &[u8], d: f32) -> Vec<f32> {
+    let (ql, qh, scales) = (&block[..128], &block[128..192], &block[192..208]);
+    let mut weights = vec![0.0; 256];
+    for n in 0..2 {
+        for l in 0..32 {
+            let (a, b) = (ql[64 * n + l], ql[64 * n + l + 32]);
+            let h = qh[32 * n + l];
+            let codes = [
+                a & 15 | (h & 3) << 4,
+                b & 15 | (h >> 2 & 3) << 4,
+                a >> 4 | (h >> 4 & 3) << 4,
+                b >> 4 | (h >> 6) << 4,
+            ];
+            for (k, code) in codes.into_iter().enumerate() {
+                let at = 128 * n + 32 * k + l;
+                weights[at] = d * f32::from(scales[at / 16] as i8) * (f32::from(code) - 32.0);
+            }
+        }
+    }
+    weights
+}
+
+/// The eight scales and minima in twelve bytes, here as three little-endian words: bits `8 k..8 k +
+/// 6` of the first are scale `k`, of the second minimum `k`; of the third the low and high halves of
+/// byte `k` are the low parts of scale and minimum `4 + k`, whose high parts are left in the others.
+fn six_bit_shares(packed: &[u8], index: usize) -> (u8, u8) {
+    let word = |at: usize| u32::from_le_bytes(packed[4 * at..][..4].try_into().expect("a word"));
+    let shift = 8 * (index % 4);
+    let [scales, mins, rest] = [0, 1, 2].map(|at| word(at) >> shift & 255);
+    let (scale, min) = if index < 4 {
+        (scales % 64, mins % 64)
+    } else {
+        (rest % 16 + scales / 64 * 16, rest / 16 + mins / 64 * 16)
+    };
+    (scale as u8, min as u8)
+}
