@@ -10,6 +10,12 @@ pub enum DType {
     F16,
     /// IEEE single precision.
     F32,
+    /// Blocks of 256: f16 scale `d` and minimum `dmin`, 16 sub-blocks with 4-bit `s` and `m`, 2-bit
+    /// `q`; `w = d s q - dmin m`.
+    Q2K,
+    /// Blocks of 256: 16 sub-blocks with 6-bit `s`, f16 scale `d`, 3-bit `q`; `w = d (s - 32) (q -
+    /// 4)`.
+    Q3K,
     /// Blocks of 32: f16 scale `d`, 4-bit `q`; `w = d (q - 8)`.
     Q4_0,
     /// Blocks of 32: f16 scale `d`, f16 minimum `m`, 4-bit `q`; `w = d q + m`.
@@ -51,7 +57,7 @@ impl DType {
         match self {
             Self::Bf16 | Self::F16 | Self::F32 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
-            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
 
@@ -61,6 +67,8 @@ impl DType {
         match self {
             Self::Bf16 | Self::F16 => 2,
             Self::F32 => 4,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
             Self::Q4K => 144,

@@ -11,6 +11,8 @@ const ROWS: &str = include_str!("reference/blocks.txt");
 
 fn dtype(name: &str) -> DType {
     match name {
+        "Q2_K" => DType::Q2K,
+        "Q3_K" => DType::Q3K,
         "Q4_0" => DType::Q4_0,
         "Q4_1" => DType::Q4_1,
         "Q4_K" => DType::Q4K,

@@ -8,6 +8,8 @@
 mod codes;
 mod float;
 mod k_min;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
 mod q4_k;
@@ -26,6 +28,8 @@ use crate::{
 };
 
 pub(crate) use float::{Bf16, F16, F32};
+pub(crate) use q2_k::Q2K;
+pub(crate) use q3_k::Q3K;
 pub(crate) use q4_0::Q4_0;
 pub(crate) use q4_1::Q4_1;
 pub(crate) use q4_k::Q4K;

@@ -108,3 +108,25 @@ pub(super) fn scaled_with_min<S: Simd, const R: usize>(
         *sum = s.fma(min, s.splat(-x.sum), *sum);
     }
 }
+
+/// `w = d s q - dmin m`, where either half of the unit has its `s` and `m`. Both sums times their
+/// scales are below 2^24.
+#[inline(always)]
+pub(super) fn scaled_halves_with_mins<S: Simd, const R: usize>(
+    s: S,
+    codes: &Unit<S>,
+    (scale, min): (S::F, S::F),
+    (scales, mins): ([S::I; 2], [S::I; 2]),
+    x: &[Quantised; R],
+    sums: &mut [S::F; R],
+) {
+    for (x, sum) in x.iter().zip(sums) {
+        let low = dots(s, s.splat_i32(0), &codes[..4], &x.codes[..4]);
+        let high = dots(s, s.splat_i32(0), &codes[4..], &x.codes[4..]);
+        let dot = s.add_i32(s.mul_i32(low, scales[0]), s.mul_i32(high, scales[1]));
+        *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
+        let (low, high) = (s.splat_i32(x.minus[0]), s.splat_i32(x.minus[1]));
+        let less = s.add_i32(s.mul_i32(low, mins[0]), s.mul_i32(high, mins[1]));
+        *sum = s.fma(s.to_f32(less), s.mul(min, s.splat(x.scale)), *sum);
+    }
+}

@@ -17,6 +17,15 @@ pub(crate) fn block(random: &mut Random, dtype: DType, bytes: &mut Vec<u8>) {
         DType::Bf16 => bytes.extend(bf16::from_f32(random.signed()).to_le_bytes()),
         DType::F16 => bytes.extend(half(random, 1.0)),
         DType::F32 => bytes.extend(random.signed().to_le_bytes()),
+        DType::Q2K => {
+            bytes.extend(any(random, 16 + 64));
+            bytes.extend(half(random, 0.02));
+            bytes.extend(half(random, 0.05));
+        }
+        DType::Q3K => {
+            bytes.extend(any(random, 32 + 64 + 12));
+            bytes.extend(half(random, 0.01));
+        }
         DType::Q4_0 | DType::Q5_0 => {
             bytes.extend(half(random, 0.1));
             bytes.extend(any(random, dtype.block_bytes() - 2));
@@ -49,6 +58,23 @@ pub(crate) fn floats(dtype: DType, block: &[u8]) -> Vec<f32> {
         DType::Bf16 => vec![bf16::from_le_bytes([block[0], block[1]]).to_f32()],
         DType::F16 => vec![half(0)],
         DType::F32 => vec![f32::from_le_bytes(block.try_into().expect("four bytes"))],
+        DType::Q2K => {
+            let weight = |at: usize| {
+                let (share, code) = (block[at / 16], two_bits(&block[16..80], at));
+                half(80) * f32::from(share % 16) * f32::from(code)
+                    - half(82) * f32::from(share / 16)
+            };
+            (0..256).map(weight).collect()
+        }
+        DType::Q3K => {
+            let scales = six_bit_scales(&block[96..108]);
+            let weight = |at: usize| {
+                let low = f32::from(two_bits(&block[32..96], at));
+                let high = block[at % 32] >> (at / 32) & 1 == 1;
+                half(108) * scales[at / 16] * if high { low } else { low - 4.0 }
+            };
+            (0..256).map(weight).collect()
+        }
         DType::Q4_0 => nibbles(&block[2..]).map(|code| half(0) * (code - 8.0)).collect(),
         DType::Q5_0 => {
             let codes = nibbles(&block[6..]).zip(sixteens(&block[2..6]));
@@ -84,6 +110,19 @@ fn nibbles(bytes: &[u8]) -> impl Iterator<Item = f32> {
 fn sixteens(word: &[u8]) -> impl Iterator<Item = f32> {
     let word = u32::from_le_bytes(word.try_into().expect("a word"));
     (0..32).map(move |bit| if word & 1 << bit == 0 { 0.0 } else { 16.0 })
+}
+
+/// Code `at` of 256: either half of them has four groups of 32 that share bytes.
+fn two_bits(codes: &[u8], at: usize) -> u8 {
+    codes[at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3
+}
+
+/// Sixteen scales in twelve bytes, less 32.
+fn six_bit_scales(packed: &[u8]) -> Vec<f32> {
+    let low = packed[..8].iter().map(|byte| byte % 16);
+    let low = low.chain(packed[..8].iter().map(|byte| byte / 16));
+    let high = (0..4).flat_map(|shift| packed[8..].iter().map(move |byte| byte >> (2 * shift) & 3));
+    low.zip(high).map(|(low, high)| f32::from(low) + 16.0 * f32::from(high) - 32.0).collect()
 }
 
 fn six_bits(block: &[u8], d: f32) -> Vec<f32> {

@@ -15,6 +15,8 @@ from gguf.quants import dequantize
 
 # Where a block's f16 scales are: random bits there would give infinities.
 HALVES = {
+    Type.Q2_K: [80, 82],
+    Type.Q3_K: [108],
     Type.Q4_0: [0],
     Type.Q4_1: [0, 2],
     Type.Q5_0: [0],

@@ -73,10 +73,12 @@ pub(crate) fn tokens(tokens: &[u32]) -> StepLayout {
     }
 }
 
-pub(crate) const DTYPES: [DType; 11] = [
+pub(crate) const DTYPES: [DType; 13] = [
     DType::Bf16,
     DType::F16,
     DType::F32,
+    DType::Q2K,
+    DType::Q3K,
     DType::Q4_0,
     DType::Q4_1,
     DType::Q4K,

@@ -351,7 +351,13 @@ fn dequantise(tensor: &Tensor<'_>) -> Vec<f32> {
             DType::Q8_0 => {
                 out.extend(block[2..].iter().map(|&q| half(0) * f32::from(q.cast_signed())));
             }
-            DType::Q4_0 | DType::Q4K | DType::Q5_0 | DType::Q5_1 | DType::Q5K => {
+            DType::Q2K
+            | DType::Q3K
+            | DType::Q4_0
+            | DType::Q4K
+            | DType::Q5_0
+            | DType::Q5_1
+            | DType::Q5K => {
                 panic!("no test here has weights of type {:?}", tensor.dtype)
             }
         }

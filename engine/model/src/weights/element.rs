@@ -59,8 +59,8 @@ const ELEMENT_TYPES: &[ElementType] = &[
     block(7, "Q5_1", 32, 24, Some(DType::Q5_1)),
     block(8, "Q8_0", 32, 34, Some(DType::Q8_0)),
     block(9, "Q8_1", 32, 36, None),
-    block(10, "Q2_K", 256, 84, None),
-    block(11, "Q3_K", 256, 110, None),
+    block(10, "Q2_K", 256, 84, Some(DType::Q2K)),
+    block(11, "Q3_K", 256, 110, Some(DType::Q3K)),
     block(12, "Q4_K", 256, 144, Some(DType::Q4K)),
     block(13, "Q5_K", 256, 176, Some(DType::Q5K)),
     block(14, "Q6_K", 256, 210, Some(DType::Q6K)),
@@ -96,7 +96,7 @@ mod tests {
     fn supported_types_have_the_sizes_that_backends_know() {
         let supported: Vec<_> =
             ELEMENT_TYPES.iter().filter(|element| element.dtype.is_some()).collect();
-        assert_eq!(supported.len(), 11);
+        assert_eq!(supported.len(), 13);
         for element in supported {
             let dtype = element.dtype.unwrap();
             assert_eq!(element.block_elements, dtype.block_elements() as u64, "{}", element.name);
