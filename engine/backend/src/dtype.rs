@@ -10,6 +10,14 @@ pub enum DType {
     F16,
     /// IEEE single precision.
     F32,
+    /// Blocks of 32: f16 scale `d`, 4-bit `q` that stands for one of sixteen unevenly spaced 8-bit
+    /// `v`; `w = d v`.
+    Iq4Nl,
+    /// Blocks of 256: 8 sub-blocks with 6-bit `s`, f16 scale `d`, `q` as in [`DType::Iq4Nl`]; `w = d
+    /// (s - 32) v`.
+    Iq4Xs,
+    /// Blocks of 32: exponent `e` of 8 bits, floats `q` of 4 bits (E2M1); `w = 2^(e - 127) q`.
+    Mxfp4,
     /// Blocks of 256: f16 scale `d` and minimum `dmin`, 16 sub-blocks with 4-bit `s` and `m`, 2-bit
     /// `q`; `w = d s q - dmin m`.
     Q2K,
@@ -56,8 +64,14 @@ impl DType {
     pub const fn block_elements(self) -> usize {
         match self {
             Self::Bf16 | Self::F16 | Self::F32 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
-            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Iq4Nl
+            | Self::Mxfp4
+            | Self::Q4_0
+            | Self::Q4_1
+            | Self::Q5_0
+            | Self::Q5_1
+            | Self::Q8_0 => 32,
+            Self::Iq4Xs | Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
 
@@ -67,6 +81,9 @@ impl DType {
         match self {
             Self::Bf16 | Self::F16 => 2,
             Self::F32 => 4,
+            Self::Iq4Nl => 18,
+            Self::Iq4Xs => 136,
+            Self::Mxfp4 => 17,
             Self::Q2K => 84,
             Self::Q3K => 110,
             Self::Q4_0 => 18,

@@ -4,7 +4,10 @@ use engine_backend::{BackendError, DType, Tensor};
 
 use crate::{
     activation::{Activations, UNIT, Wanted},
-    format::{Bf16, F16, F32, Format, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0},
+    format::{
+        Bf16, F16, F32, Format, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K,
+        Q6K, Q8_0,
+    },
     linear::Product,
     simd::{Chosen, Cuts, LANES, Rect, Team, Zeroed, grid, run},
 };
@@ -119,6 +122,9 @@ fn pack(team: &Team, part: &Tensor<'_>) -> Result<Box<dyn Tiles>, BackendError> 
         DType::Bf16 => Box::new(Packed::<Bf16>::new(team, part)?),
         DType::F16 => Box::new(Packed::<F16>::new(team, part)?),
         DType::F32 => Box::new(Packed::<F32>::new(team, part)?),
+        DType::Iq4Nl => Box::new(Packed::<Iq4Nl>::new(team, part)?),
+        DType::Iq4Xs => Box::new(Packed::<Iq4Xs>::new(team, part)?),
+        DType::Mxfp4 => Box::new(Packed::<Mxfp4>::new(team, part)?),
         DType::Q2K => Box::new(Packed::<Q2K>::new(team, part)?),
         DType::Q3K => Box::new(Packed::<Q3K>::new(team, part)?),
         DType::Q4_0 => Box::new(Packed::<Q4_0>::new(team, part)?),

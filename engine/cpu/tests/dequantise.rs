@@ -11,6 +11,9 @@ const ROWS: &str = include_str!("reference/blocks.txt");
 
 fn dtype(name: &str) -> DType {
     match name {
+        "IQ4_NL" => DType::Iq4Nl,
+        "IQ4_XS" => DType::Iq4Xs,
+        "MXFP4" => DType::Mxfp4,
         "Q2_K" => DType::Q2K,
         "Q3_K" => DType::Q3K,
         "Q4_0" => DType::Q4_0,

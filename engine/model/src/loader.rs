@@ -55,7 +55,10 @@ impl<B: Backend> Loader<'_, B> {
             DType::Bf16 => decode(&bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
             DType::F16 => decode(&bytes, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
             DType::F32 => decode(&bytes, f32::from_le_bytes),
-            DType::Q2K
+            DType::Iq4Nl
+            | DType::Iq4Xs
+            | DType::Mxfp4
+            | DType::Q2K
             | DType::Q3K
             | DType::Q4_0
             | DType::Q4_1

@@ -156,3 +156,43 @@ impl<const LOW: usize, const HIGH: usize> Codes for Joined<LOW, HIGH> {
         ]
     }
 }
+
+/// The weights that four-bit codes stand for, up to a scale.
+pub(super) struct Book {
+    /// By code, and raised by `zero`, for products take unsigned bytes.
+    raised: [u8; 16],
+    zero: u8,
+}
+
+impl Book {
+    /// A book of these weights; `zero` is at least the size of the least.
+    pub(super) const fn new(weights: [i8; 16], zero: u8) -> Self {
+        let mut raised = [0; 16];
+        let mut code = 0;
+        while code < 16 {
+            raised[code] = zero.strict_add_signed(weights[code]);
+            code += 1;
+        }
+        Self { raised, zero }
+    }
+
+    /// What a code stands for.
+    pub(super) fn weight(&self, code: u8) -> f32 {
+        f32::from(self.raised[usize::from(code)]) - f32::from(self.zero)
+    }
+
+    /// What all codes of a unit stand for, raised.
+    #[inline(always)]
+    pub(super) fn raised<S: Simd>(&self, s: S, codes: [S::B; UNIT / 4]) -> [S::B; UNIT / 4] {
+        [
+            s.lookup(&self.raised, codes[0]),
+            s.lookup(&self.raised, codes[1]),
+            s.lookup(&self.raised, codes[2]),
+            s.lookup(&self.raised, codes[3]),
+            s.lookup(&self.raised, codes[4]),
+            s.lookup(&self.raised, codes[5]),
+            s.lookup(&self.raised, codes[6]),
+            s.lookup(&self.raised, codes[7]),
+        ]
+    }
+}

@@ -7,7 +7,10 @@
 
 mod codes;
 mod float;
+mod iq4_nl;
+mod iq4_xs;
 mod k_min;
+mod mxfp4;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -28,6 +31,9 @@ use crate::{
 };
 
 pub(crate) use float::{Bf16, F16, F32};
+pub(crate) use iq4_nl::Iq4Nl;
+pub(crate) use iq4_xs::Iq4Xs;
+pub(crate) use mxfp4::Mxfp4;
 pub(crate) use q2_k::Q2K;
 pub(crate) use q3_k::Q3K;
 pub(crate) use q4_0::Q4_0;

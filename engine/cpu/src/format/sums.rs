@@ -93,6 +93,23 @@ pub(super) fn scaled_halves<S: Simd, const R: usize>(
     }
 }
 
+/// `w = d s (q - 128)`, with codes of eight bits, where the unit has its `s`. The sum times `s` is
+/// below 2^24.
+#[inline(always)]
+pub(super) fn scaled_bytes<S: Simd, const R: usize>(
+    s: S,
+    codes: &Unit<S>,
+    (scale, of_unit): (S::F, S::I),
+    x: &[Quantised; R],
+    sums: &mut [S::F; R],
+) {
+    for (x, sum) in x.iter().zip(sums) {
+        let surplus = s.splat_i32((x.minus[0] + x.minus[1]) << 7);
+        let dot = s.mul_i32(dots_wide(s, surplus, codes, &x.codes), of_unit);
+        *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
+    }
+}
+
 /// `w = d s q - m`, where the unit has its `s` and `m`. The sum times `s` is below 2^24.
 #[inline(always)]
 pub(super) fn scaled_with_min<S: Simd, const R: usize>(

@@ -256,6 +256,13 @@ impl Simd for Avx2 {
         both!(_mm256_or_si256, a, b)
     }
     #[inline(always)]
+    fn lookup(self, table: &[u8; 16], x: Self::B) -> Self::B {
+        proven!({
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            [_mm256_shuffle_epi8(table, x[0]), _mm256_shuffle_epi8(table, x[1])]
+        })
+    }
+    #[inline(always)]
     fn dot(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I {
         let x = i32::from_le_bytes(x.map(i8::cast_unsigned));
         // Two products of at most 127 * 127 fit 16 bits.

@@ -206,6 +206,13 @@ impl Simd for Avx512 {
         proven!(_mm512_or_si512(a, b))
     }
     #[inline(always)]
+    fn lookup(self, table: &[u8; 16], x: __m512i) -> __m512i {
+        proven!({
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            _mm512_shuffle_epi8(table, x)
+        })
+    }
+    #[inline(always)]
     fn dot(self, sum: __m512i, codes: __m512i, x: &[i8; 4]) -> __m512i {
         self.dot_wide(sum, codes, x)
     }

@@ -85,6 +85,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn raise<const SHIFT: u32>(self, x: Self::B) -> Self::B;
     /// `a | b`.
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
+    /// `table[byte]`, for bytes of `0..16`.
+    fn lookup(self, table: &[u8; 16], x: Self::B) -> Self::B;
     /// Adds to each lane the product of its four bytes, `0..=127`, and of the four signed bytes of
     /// `x`, `-127..=127`.
     fn dot(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I;

@@ -125,6 +125,9 @@ impl Simd for Portable {
     fn or(self, a: Self::B, b: Self::B) -> Self::B {
         std::array::from_fn(|i| a[i] | b[i])
     }
+    fn lookup(self, table: &[u8; 16], x: Self::B) -> Self::B {
+        x.map(|x| table[usize::from(x % 16)])
+    }
     fn dot(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I {
         self.dot_wide(sum, codes, x)
     }

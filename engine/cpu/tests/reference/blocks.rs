@@ -17,6 +17,18 @@ pub(crate) fn block(random: &mut Random, dtype: DType, bytes: &mut Vec<u8>) {
         DType::Bf16 => bytes.extend(bf16::from_f32(random.signed()).to_le_bytes()),
         DType::F16 => bytes.extend(half(random, 1.0)),
         DType::F32 => bytes.extend(random.signed().to_le_bytes()),
+        DType::Iq4Nl => {
+            bytes.extend(half(random, 0.01));
+            bytes.extend(any(random, 16));
+        }
+        DType::Iq4Xs => {
+            bytes.extend(half(random, 0.001));
+            bytes.extend(any(random, 2 + 4 + 128));
+        }
+        DType::Mxfp4 => {
+            bytes.push(120 + random.below(8) as u8);
+            bytes.extend(any(random, 16));
+        }
         DType::Q2K => {
             bytes.extend(any(random, 16 + 64));
             bytes.extend(half(random, 0.02));
@@ -58,6 +70,21 @@ pub(crate) fn floats(dtype: DType, block: &[u8]) -> Vec<f32> {
         DType::Bf16 => vec![bf16::from_le_bytes([block[0], block[1]]).to_f32()],
         DType::F16 => vec![half(0)],
         DType::F32 => vec![f32::from_le_bytes(block.try_into().expect("four bytes"))],
+        DType::Iq4Nl => nibbles(&block[2..]).map(|code| half(0) * uneven(code)).collect(),
+        DType::Iq4Xs => {
+            let high = u32::from(block[2]) + 256 * u32::from(block[3]);
+            let low = u32::from_le_bytes(block[4..8].try_into().expect("a word"));
+            let scale = |at: u32| (low >> (4 * at)) % 16 + (high >> (2 * at)) % 4 * 16;
+            let weights = (0_u32..).zip(block[8..].chunks_exact(16)).flat_map(|(at, codes)| {
+                let scale = half(0) * (scale(at) as f32 - 32.0);
+                nibbles(codes).map(move |code| scale * uneven(code))
+            });
+            weights.collect()
+        }
+        DType::Mxfp4 => {
+            let power = 2_f64.powi(i32::from(block[0]) - 127);
+            nibbles(&block[1..]).map(|code| (power * f64::from(tiny_float(code))) as f32).collect()
+        }
         DType::Q2K => {
             let weight = |at: usize| {
                 let (share, code) = (block[at / 16], two_bits(&block[16..80], at));
@@ -104,6 +131,24 @@ pub(crate) fn floats(dtype: DType, block: &[u8]) -> Vec<f32> {
 /// The low halves of all bytes, then the high halves.
 fn nibbles(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.iter().map(|byte| byte % 16).chain(bytes.iter().map(|byte| byte / 16)).map(f32::from)
+}
+
+/// What a code of the IQ4 types stands for.
+fn uneven(code: f32) -> f32 {
+    let negative = [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0];
+    let positive = [1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
+    if code < 8.0 { negative[code as usize] } else { positive[code as usize - 8] }
+}
+
+/// What four bits of sign, exponent, exponent and mantissa stand for; zero has no sign here.
+fn tiny_float(code: f32) -> f32 {
+    let code = code as u8;
+    let (exponent, mantissa) = (code >> 1 & 3, f32::from(code & 1));
+    let size = match exponent {
+        0 => mantissa / 2.0,
+        _ => f32::from(1_u8 << (exponent - 1)) * (1.0 + mantissa / 2.0),
+    };
+    if code < 8 || size == 0.0 { size } else { -size }
 }
 
 /// Sixteen where a bit is set in the little-endian word.

@@ -15,6 +15,9 @@ from gguf.quants import dequantize
 
 # Where a block's f16 scales are: random bits there would give infinities.
 HALVES = {
+    Type.IQ4_NL: [0],
+    Type.IQ4_XS: [0],
+    Type.MXFP4: [],
     Type.Q2_K: [80, 82],
     Type.Q3_K: [108],
     Type.Q4_0: [0],

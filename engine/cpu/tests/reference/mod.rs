@@ -73,10 +73,13 @@ pub(crate) fn tokens(tokens: &[u32]) -> StepLayout {
     }
 }
 
-pub(crate) const DTYPES: [DType; 13] = [
+pub(crate) const DTYPES: [DType; 16] = [
     DType::Bf16,
     DType::F16,
     DType::F32,
+    DType::Iq4Nl,
+    DType::Iq4Xs,
+    DType::Mxfp4,
     DType::Q2K,
     DType::Q3K,
     DType::Q4_0,

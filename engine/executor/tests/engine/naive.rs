@@ -351,7 +351,10 @@ fn dequantise(tensor: &Tensor<'_>) -> Vec<f32> {
             DType::Q8_0 => {
                 out.extend(block[2..].iter().map(|&q| half(0) * f32::from(q.cast_signed())));
             }
-            DType::Q2K
+            DType::Iq4Nl
+            | DType::Iq4Xs
+            | DType::Mxfp4
+            | DType::Q2K
             | DType::Q3K
             | DType::Q4_0
             | DType::Q4K

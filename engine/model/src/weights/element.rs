@@ -69,10 +69,10 @@ const ELEMENT_TYPES: &[ElementType] = &[
     block(17, "IQ2_XS", 256, 74, None),
     block(18, "IQ3_XXS", 256, 98, None),
     block(19, "IQ1_S", 256, 50, None),
-    block(20, "IQ4_NL", 32, 18, None),
+    block(20, "IQ4_NL", 32, 18, Some(DType::Iq4Nl)),
     block(21, "IQ3_S", 256, 110, None),
     block(22, "IQ2_S", 256, 82, None),
-    block(23, "IQ4_XS", 256, 136, None),
+    block(23, "IQ4_XS", 256, 136, Some(DType::Iq4Xs)),
     plain(24, "I8", 1, None),
     plain(25, "I16", 2, None),
     plain(26, "I32", 4, None),
@@ -82,7 +82,7 @@ const ELEMENT_TYPES: &[ElementType] = &[
     plain(30, "BF16", 2, Some(DType::Bf16)),
     block(34, "TQ1_0", 256, 54, None),
     block(35, "TQ2_0", 256, 66, None),
-    block(39, "MXFP4", 32, 17, None),
+    block(39, "MXFP4", 32, 17, Some(DType::Mxfp4)),
     block(40, "NVFP4", 64, 36, None),
     block(41, "Q1_0", 128, 18, None),
     block(42, "Q2_0", 64, 18, None),
@@ -96,7 +96,7 @@ mod tests {
     fn supported_types_have_the_sizes_that_backends_know() {
         let supported: Vec<_> =
             ELEMENT_TYPES.iter().filter(|element| element.dtype.is_some()).collect();
-        assert_eq!(supported.len(), 13);
+        assert_eq!(supported.len(), 16);
         for element in supported {
             let dtype = element.dtype.unwrap();
             assert_eq!(element.block_elements, dtype.block_elements() as u64, "{}", element.name);

@@ -175,7 +175,8 @@ fn types_that_cannot_be_computed_with_are_named() {
     assert_eq!(
         recode(3, 9, 64 * 64 / 32 * 36),
         "tensor `blk.0.attn_q.weight` has elements of type Q8_1, which is not supported here; \
-         supported: F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, BF16"
+         supported: F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, \
+         IQ4_NL, IQ4_XS, BF16, MXFP4"
     );
     assert_eq!(
         recode(1, 8, 68),

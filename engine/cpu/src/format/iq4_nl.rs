@@ -1,0 +1,65 @@
+//! IQ4_NL: blocks of 32 with a scale and four-bit codes that stand for unevenly spaced weights, `w =
+//! d BOOK[q]`.
+
+use bytemuck::Zeroable;
+
+use super::{
+    Format, Halves,
+    codes::{Book, Codes, Plane},
+    half_at,
+    sums::centred_bytes,
+    widen,
+};
+use crate::{
+    activation::{Activations, Quantised, Rows, Wanted},
+    simd::Simd,
+};
+
+/// See the module.
+pub(crate) struct Iq4Nl;
+
+/// Closer together the smaller they are; they use all eight bits.
+pub(super) const BOOK: Book =
+    Book::new([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], 128);
+
+#[derive(Clone, Copy, Zeroable)]
+#[repr(C, align(32))]
+pub(crate) struct Block {
+    codes: Plane<4>,
+    scale: Halves,
+}
+
+impl Format for Iq4Nl {
+    type Block = Block;
+    type Unit = Quantised;
+    const UNITS: usize = 1;
+    const FILE_BYTES: usize = 18;
+    const WANTED: Wanted = Wanted { quantised: true, floats: false };
+
+    fn pack(block: &mut Block, lane: usize, bytes: &[u8]) {
+        block.scale[lane] = half_at(bytes);
+        block.codes.take(lane, &bytes[2..]);
+    }
+
+    fn unpack(block: &Block, lane: usize, weights: &mut [f32]) {
+        let scale = widen(block.scale[lane]);
+        for (input, weight) in weights.iter_mut().enumerate() {
+            *weight = scale * BOOK.weight(block.codes.get(lane, input));
+        }
+    }
+
+    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
+        x.quantised(row)
+    }
+
+    #[inline(always)]
+    fn accumulate<S: Simd, const R: usize>(
+        s: S,
+        block: &Block,
+        x: Rows<'_, Quantised>,
+        sums: &mut [S::F; R],
+    ) {
+        let codes = BOOK.raised(s, block.codes.load(s));
+        centred_bytes(s, &codes, s.load_f16(&block.scale), x.at::<R>(0), sums);
+    }
+}
