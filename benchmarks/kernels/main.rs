@@ -21,6 +21,24 @@ const ROWS: [usize; 6] = [1, 4, 8, 16, 64, 512];
 /// Copies of a weight are used in turn until they are this large together: more than any cache.
 const BYTES_MIN: usize = 192 << 20;
 
+const DTYPES: [DType; 15] = [
+    DType::Q4_1,
+    DType::Q8_0,
+    DType::Q6K,
+    DType::F16,
+    DType::F32,
+    DType::Iq4Nl,
+    DType::Iq4Xs,
+    DType::Mxfp4,
+    DType::Q2K,
+    DType::Q3K,
+    DType::Q4_0,
+    DType::Q4K,
+    DType::Q5_0,
+    DType::Q5_1,
+    DType::Q5K,
+];
+
 fn main() -> Result<(), BackendError> {
     let threads = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(0);
     let only = std::env::args().nth(2);
@@ -34,7 +52,7 @@ fn main() -> Result<(), BackendError> {
         2.0 * limits.products / 1e9
     );
     let wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    for dtype in [DType::Q4_1, DType::Q8_0, DType::Q6K, DType::F16, DType::F32] {
+    for dtype in DTYPES {
         for (name, inputs, outputs) in SHAPES {
             let whole = inputs.is_multiple_of(dtype.block_elements());
             // Large tables in floats would only take long to make.
