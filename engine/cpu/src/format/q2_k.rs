@@ -37,9 +37,9 @@ impl Block {
 
 /// One of the four bytes of each lane; they are at most 127.
 #[inline(always)]
-fn byte<S: Simd>(s: S, bytes: S::B, which: usize) -> S::I {
+fn byte<S: Simd, const WHICH: usize>(s: S, bytes: S::B) -> S::I {
     let mut one = [0; 4];
-    one[which] = 1;
+    one[WHICH] = 1;
     s.dot(s.splat_i32(0), bytes, &one)
 }
 
@@ -88,14 +88,20 @@ impl Format for Q2K {
         sums: &mut [S::F; R],
     ) {
         let scale = (s.load_f16(&block.scale), s.load_f16(&block.min));
-        for (unit, codes) in block.codes.iter().enumerate() {
-            let shares = s.load_bytes(&block.shares[unit / 2]);
+        for (pair, codes) in block.codes.as_chunks::<2>().0.iter().enumerate() {
+            let shares = s.load_bytes(&block.shares[pair]);
             let (scales, mins) = (s.bits::<0>(shares, 15), s.bits::<4>(shares, 15));
-            let first = unit % 2 * 2;
-            let scales = [byte(s, scales, first), byte(s, scales, first + 1)];
-            let mins = [byte(s, mins, first), byte(s, mins, first + 1)];
-            let codes = codes.load(s);
-            scaled_halves_with_mins(s, &codes, scale, (scales, mins), x.at::<R>(unit), sums);
+            let first = (
+                [byte::<S, 0>(s, scales), byte::<S, 1>(s, scales)],
+                [byte::<S, 0>(s, mins), byte::<S, 1>(s, mins)],
+            );
+            let second = (
+                [byte::<S, 2>(s, scales), byte::<S, 3>(s, scales)],
+                [byte::<S, 2>(s, mins), byte::<S, 3>(s, mins)],
+            );
+            let (x, more) = (x.at::<R>(2 * pair), x.at::<R>(2 * pair + 1));
+            scaled_halves_with_mins(s, &codes[0].load(s), scale, first, x, sums);
+            scaled_halves_with_mins(s, &codes[1].load(s), scale, second, more, sums);
         }
     }
 }
