@@ -13,8 +13,8 @@ pub enum DType {
     /// Blocks of 32: f16 scale `d`, 4-bit `q` that stands for one of sixteen unevenly spaced 8-bit
     /// `v`; `w = d v`.
     Iq4Nl,
-    /// Blocks of 256: 8 sub-blocks with 6-bit `s`, f16 scale `d`, `q` as in [`DType::Iq4Nl`]; `w = d
-    /// (s - 32) v`.
+    /// Blocks of 256: 8 sub-blocks with 6-bit `s`, f16 scale `d`, `q` as in [`DType::Iq4Nl`]; `w =
+    /// d (s - 32) v`.
     Iq4Xs,
     /// Blocks of 32: exponent `e` of 8 bits, floats `q` of 4 bits (E2M1); `w = 2^(e - 127) q`.
     Mxfp4,

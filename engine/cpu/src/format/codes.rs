@@ -19,8 +19,8 @@ pub(crate) trait Codes: Zeroable + Copy + Send + Sync + 'static {
 
 /// `BITS` bits of each code: 1, 2 or 4.
 ///
-/// Inputs go by groups of four. Group `g` is in line `g % BITS`, in the `BITS` bits from `g / BITS *
-/// BITS` on of bytes `4 lane..4 lane + 4`.
+/// Inputs go by groups of four. Group `g` is in line `g % BITS`, in the `BITS` bits from `g / BITS
+/// * BITS` on of bytes `4 lane..4 lane + 4`.
 #[derive(Clone, Copy, Zeroable)]
 #[repr(transparent)]
 pub(crate) struct Plane<const BITS: usize>([[u8; 4 * LANES]; BITS]);

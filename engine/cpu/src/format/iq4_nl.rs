@@ -1,5 +1,5 @@
-//! IQ4_NL: blocks of 32 with a scale and four-bit codes that stand for unevenly spaced weights, `w =
-//! d BOOK[q]`.
+//! IQ4_NL: blocks of 32 with a scale and four-bit codes that stand for unevenly spaced weights, `w
+//! = d BOOK[q]`.
 
 use bytemuck::Zeroable;
 

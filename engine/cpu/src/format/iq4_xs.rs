@@ -1,5 +1,5 @@
-//! IQ4_XS: blocks of 256 with a scale, in sub-blocks of 32 with scales of their own, with the codes of
-//! IQ4_NL, `w = d (s - 32) BOOK[q]`.
+//! IQ4_XS: blocks of 256 with a scale, in sub-blocks of 32 with scales of their own, with the codes
+//! of IQ4_NL, `w = d (s - 32) BOOK[q]`.
 
 use bytemuck::Zeroable;
 

@@ -22,8 +22,8 @@ pub(crate) struct Q2K;
 #[repr(C, align(32))]
 pub(crate) struct Block {
     codes: [Plane<2>; 8],
-    /// Byte `4 lane + i` of line `l` is the share of sub-block `4 l + i`: the scale in the low half,
-    /// the minimum in the high half.
+    /// Byte `4 lane + i` of line `l` is the share of sub-block `4 l + i`: the scale in the low
+    /// half, the minimum in the high half.
     shares: [[u8; 4 * LANES]; 4],
     scale: Halves,
     min: Halves,

@@ -193,8 +193,9 @@ fn six_bits(block: &[u8], d: f32) -> Vec<f32> {
 }
 
 /// The eight scales and minima in twelve bytes, here as three little-endian words: bits `8 k..8 k +
-/// 6` of the first are scale `k`, of the second minimum `k`; of the third the low and high halves of
-/// byte `k` are the low parts of scale and minimum `4 + k`, whose high parts are left in the others.
+/// 6` of the first are scale `k`, of the second minimum `k`; of the third the low and high halves
+/// of byte `k` are the low parts of scale and minimum `4 + k`, whose high parts are left in the
+/// others.
 fn six_bit_shares(packed: &[u8], index: usize) -> (u8, u8) {
     let word = |at: usize| u32::from_le_bytes(packed[4 * at..][..4].try_into().expect("a word"));
     let shift = 8 * (index % 4);
