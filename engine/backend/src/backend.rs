@@ -103,6 +103,18 @@ pub trait Backend: Sized + 'static {
         out: &mut Self::Buffer,
     );
 
+    /// Norms the query and key heads of fused projections in place, each head by itself over its
+    /// `dim` elements: `x = x / sqrt(mean(x^2) + eps) * weight`, where `weight`, `dim` long, is
+    /// `query` for all query heads and `key` for all key heads. Values stay as they are.
+    fn head_rms_norm(
+        &mut self,
+        qkv: &mut Self::Buffer,
+        heads: Heads,
+        query: &Self::Vector,
+        key: &Self::Vector,
+        eps: f32,
+    );
+
     /// Turns the queries and keys of fused projections by their positions, and writes keys and
     /// values to their slots in the cache.
     fn rope_and_store(

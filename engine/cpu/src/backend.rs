@@ -16,7 +16,7 @@ use crate::{
     isa,
     linear::linear,
     matrix::Matrix,
-    norm::{add, rms_norm},
+    norm::{add, head_rms_norm, rms_norm},
     rope::{Angles, rope_and_store},
     sample::{self, sample},
     simd::{Chosen, Isa, Team, choose},
@@ -149,6 +149,17 @@ impl Backend for CpuBackend {
 
     fn linear(&mut self, x: &Buffer, weight: &Matrix, bias: Option<&Vector>, out: &mut Buffer) {
         linear(&self.team, self.isa, &mut self.activations, (x, weight, bias), out);
+    }
+
+    fn head_rms_norm(
+        &mut self,
+        qkv: &mut Buffer,
+        heads: Heads,
+        query: &Vector,
+        key: &Vector,
+        eps: f32,
+    ) {
+        head_rms_norm(&self.team, self.isa, (heads, query, key, eps), qkv);
     }
 
     fn rope_and_store(

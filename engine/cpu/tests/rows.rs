@@ -2,7 +2,7 @@
 
 mod reference;
 
-use engine_backend::{Activation, Backend, Inherit, Sample, Span, StepLayout};
+use engine_backend::{Activation, Backend, Heads, Inherit, Sample, Span, StepLayout};
 use reference::{Random, Weights, assert_close, assert_same, backends, buffer, poisoned, tokens};
 
 const WIDTHS: [usize; 5] = [1, 15, 64, 100, 576];
@@ -48,6 +48,40 @@ fn a_norm_with_a_residual_adds_first() {
             backend.rms_norm(&sum, &weight, 1e-6, &mut right);
             assert_same(&name, residual.values(), sum.values());
             assert_same(&name, out.values(), right.values());
+        }
+    }
+}
+
+/// A head is normed as a row of its own would be, bit for bit, and values are left alone.
+#[test]
+fn head_norms_are_norms_of_heads() {
+    let mut random = Random(16);
+    for dim in [1, 15, 64, 100, 128] {
+        let heads = Heads { queries: 6, keys_values: 2, dim };
+        let (query, key) = (random.floats(dim), random.floats(dim));
+        let x = random.floats(19 * heads.qkv_width());
+        let mut first: Option<Vec<f32>> = None;
+        for (name, mut backend) in backends() {
+            let query = backend.vector(&query).expect("there is memory");
+            let key = backend.vector(&key).expect("there is memory");
+            let mut qkv = buffer(&mut backend, &x, heads.qkv_width());
+            backend.head_rms_norm(&mut qkv, heads, &query, &key, 1e-5);
+            let rows = buffer(&mut backend, &x, dim);
+            let mut by_query = poisoned(&mut backend, rows.rows(), dim);
+            let mut by_key = poisoned(&mut backend, rows.rows(), dim);
+            backend.rms_norm(&rows, &query, 1e-5, &mut by_query);
+            backend.rms_norm(&rows, &key, 1e-5, &mut by_key);
+            let right = |nth: usize| match nth % 10 {
+                0..6 => &by_query,
+                6..8 => &by_key,
+                _ => &rows,
+            };
+            let right: Vec<f32> = (0..rows.rows())
+                .flat_map(|nth| &right(nth).values()[nth * dim..][..dim])
+                .copied()
+                .collect();
+            assert_same(&name, qkv.values(), &right);
+            assert_same(&name, qkv.values(), first.get_or_insert_with(|| right.clone()));
         }
     }
 }

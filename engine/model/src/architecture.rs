@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use crate::architectures::llama;
+use crate::architectures::{llama, qwen2, qwen3};
 use crate::place::Weight;
 use crate::spec::DecoderSpec;
 use crate::{GgufError, Metadata, ModelError, Name};
@@ -19,7 +19,8 @@ pub struct Architecture {
 }
 
 /// A new architecture is a file in `architectures/` and a line here.
-const ARCHITECTURES: &[Architecture] = &[llama::ARCHITECTURE];
+const ARCHITECTURES: &[Architecture] =
+    &[llama::ARCHITECTURE, qwen2::ARCHITECTURE, qwen3::ARCHITECTURE];
 
 impl Architecture {
     /// The architecture that a file names.

@@ -67,7 +67,8 @@ impl<B: Backend> Decoder<B> {
         backend.rms_norm(&scratch.residual, first, epsilon, &mut scratch.normed);
         for (index, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
             let Layer { attention, mlp_norm, mlp: weights, .. } = layer;
-            attention.run(backend, step, &self.spec.attention, &self.rope, cache, scratch);
+            let turn = (&self.rope, epsilon);
+            attention.run(backend, step, &self.spec.attention, turn, cache, scratch);
             add_norm(backend, mlp_norm, epsilon, scratch);
             weights.run(backend, mlp, scratch);
             let next = self.layers.get(index + 1);

@@ -32,7 +32,19 @@ impl<B: Backend> Loader<'_, B> {
     }
 
     pub(crate) fn vector(&mut self, place: Place, layer: usize) -> Result<B::Vector, ModelError> {
-        let values = self.values(self.blueprint.placement.tensor(place, layer))?;
+        self.fused_vector(&[place], layer)
+    }
+
+    /// One vector of the tensors at `places`, one after the other.
+    pub(crate) fn fused_vector(
+        &mut self,
+        places: &[Place],
+        layer: usize,
+    ) -> Result<B::Vector, ModelError> {
+        let mut values = Vec::new();
+        for &place in places {
+            values.extend(self.values(self.blueprint.placement.tensor(place, layer))?);
+        }
         Ok(self.backend.vector(&values)?)
     }
 

@@ -16,13 +16,18 @@ pub(crate) enum Place {
     Embedding,
     Gate,
     Key,
+    KeyBias,
+    KeyNorm,
     MlpNorm,
     Output,
     OutputNorm,
     Query,
+    QueryBias,
+    QueryNorm,
     RopeDivisors,
     Up,
     Value,
+    ValueBias,
 }
 
 /// A row of an architecture's table: a name, and the place of the tensor that has it. A `*` in the
@@ -168,13 +173,35 @@ impl Place {
             Self::Embedding | Self::Output => Shape::matrix(spec.width, spec.vocab),
             Self::Gate | Self::Up => Shape::matrix(spec.width, mlp_width),
             Self::Key | Self::Value => Shape::matrix(spec.width, heads.keys_values * heads.dim),
+            Self::KeyBias | Self::ValueBias => Shape::vector(heads.keys_values * heads.dim),
+            Self::KeyNorm | Self::QueryNorm => Shape::vector(heads.dim),
             Self::Query => Shape::matrix(spec.width, heads.queries * heads.dim),
+            Self::QueryBias => Shape::vector(heads.queries * heads.dim),
             Self::RopeDivisors => Shape::vector(spec.attention.rope.frequencies.len()),
         }
     }
 
     const fn is_vector(self) -> bool {
-        matches!(self, Self::AttentionNorm | Self::MlpNorm | Self::OutputNorm | Self::RopeDivisors)
+        match self {
+            Self::AttentionNorm
+            | Self::KeyBias
+            | Self::KeyNorm
+            | Self::MlpNorm
+            | Self::OutputNorm
+            | Self::QueryBias
+            | Self::QueryNorm
+            | Self::RopeDivisors
+            | Self::ValueBias => true,
+            Self::AttentionOutput
+            | Self::Down
+            | Self::Embedding
+            | Self::Gate
+            | Self::Key
+            | Self::Output
+            | Self::Query
+            | Self::Up
+            | Self::Value => false,
+        }
     }
 
     fn check_type(self, tensor: &TensorInfo) -> Result<(), ModelError> {

@@ -34,6 +34,29 @@ pub struct AttentionSpec {
     pub scale: f32,
     /// How positions turn queries and keys.
     pub rope: Rope,
+    /// What is added to the projections.
+    pub bias: Bias,
+    /// What happens to queries and keys before they are turned.
+    pub qk_norm: QkNorm,
+}
+
+/// The biases of attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// None.
+    Absent,
+    /// On queries, keys and values; none on the projection back.
+    QueriesKeysValues,
+}
+
+/// Norms of queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QkNorm {
+    /// None.
+    Absent,
+    /// Root-mean-square norms of single heads: all query heads share one weight, all key heads
+    /// another.
+    EachHead,
 }
 
 /// The feed-forward part of a layer.

@@ -8,7 +8,7 @@ use engine_cpu::CpuBackend;
 use crate::dice::Dice;
 use crate::driver::{Cuts, Driver, Job};
 use crate::naive::{Naive, Rounding};
-use crate::tiny::{self, Elements, F32, Q4_1, VOCAB};
+use crate::tiny::{self, Elements, F32, Family, Q4_1, VOCAB};
 
 const ALONE: Cuts = Cuts { depth: 1, chunk_max: usize::MAX, running_max: 1 };
 
@@ -22,7 +22,16 @@ fn jobs(number: usize, sampling: fn(u64) -> Sampling, dice: &mut Dice) -> Vec<Jo
 }
 
 fn check<B: Backend>(backend: B, elements: Elements, sampling: fn(u64) -> Sampling) {
-    let (_folder, path) = tiny::saved(&tiny::tiny(elements, 3));
+    check_family(Family::Llama, backend, elements, sampling);
+}
+
+fn check_family<B: Backend>(
+    family: Family,
+    backend: B,
+    elements: Elements,
+    sampling: fn(u64) -> Sampling,
+) {
+    let (_folder, path) = tiny::saved(&tiny::of(family, elements, 3));
     let file = ModelFile::open(&path).expect("a whole model");
     let config = Config { rows_max: 12, step_tokens_max: 64, block_size: 8, ..Config::default() };
     let mut executor = BackendExecutor::new(backend, &file, &config).expect("room for it");
@@ -50,6 +59,13 @@ fn plain_loops_do_not_care_how_steps_are_cut() {
 fn the_cpu_does_not_care_how_steps_are_cut() {
     check(CpuBackend::new(2), Elements::all(Q4_1), |_| Sampling::GREEDY);
     check(CpuBackend::new(1), Elements::all(F32), |_| Sampling::GREEDY);
+}
+
+#[test]
+fn neighbours_of_llama_do_not_care_how_steps_are_cut() {
+    for family in [Family::Qwen2, Family::Qwen3] {
+        check_family(family, CpuBackend::new(2), Elements::all(Q4_1), |_| Sampling::GREEDY);
+    }
 }
 
 #[test]

@@ -187,6 +187,29 @@ impl Backend for Naive {
         });
     }
 
+    fn head_rms_norm(
+        &mut self,
+        qkv: &mut Rows,
+        heads: Heads,
+        query: &Vec<f32>,
+        key: &Vec<f32>,
+        eps: f32,
+    ) {
+        for row in qkv.values.chunks_exact_mut(qkv.width) {
+            for (nth, head) in row.chunks_exact_mut(heads.dim).enumerate() {
+                let weight = match nth {
+                    nth if nth < heads.queries => query,
+                    nth if nth < heads.queries + heads.keys_values => key,
+                    _ => continue,
+                };
+                let mean = head.iter().map(|x| x * x).sum::<f32>() / heads.dim as f32;
+                for (x, weight) in head.iter_mut().zip(weight) {
+                    *x = *x / (mean + eps).sqrt() * weight;
+                }
+            }
+        }
+    }
+
     fn rope_and_store(
         &mut self,
         qkv: &mut Rows,

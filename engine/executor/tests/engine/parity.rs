@@ -12,7 +12,7 @@ use engine_cpu::CpuBackend;
 
 use crate::dice::Dice;
 use crate::naive::{Naive, Rounding};
-use crate::tiny::{self, BF16, Elements, F16, F32, Q4_1, Q6_K, Q8_0, VOCAB};
+use crate::tiny::{self, BF16, Elements, F16, F32, Family, Q4_1, Q6_K, Q8_0, VOCAB};
 
 const LENGTH: usize = 40;
 
@@ -58,8 +58,8 @@ struct Error {
     largest: f32,
 }
 
-fn compare(elements: Elements, rounding: Rounding) -> Error {
-    let (_folder, path) = tiny::saved(&tiny::tiny(elements, 11));
+fn compare(family: Family, elements: Elements, rounding: Rounding) -> Error {
+    let (_folder, path) = tiny::saved(&tiny::of(family, elements, 11));
     let file = ModelFile::open(&path).expect("a whole model");
     let expected = logits(Naive::new(rounding), &file, |rows| &rows.values);
     let found = logits(CpuBackend::new(2), &file, |buffer| buffer.values());
@@ -103,9 +103,20 @@ fn the_cpu_computes_what_it_should() {
     let all =
         all.chain(quantised.into_iter().chain(mixed).map(|elements| (elements, 2e-2, 1.5e-1)));
     for (elements, mean_max, largest_max) in all {
-        let Error { mean, largest } = compare(elements, Rounding::Served);
+        let Error { mean, largest } = compare(Family::Llama, elements, Rounding::Served);
         assert!(mean < mean_max && largest < largest_max, "{elements:?}: {mean:e} {largest:e}");
         assert!(largest > 0.0, "two computations of their own, and not one bit differs");
+    }
+}
+
+#[test]
+fn neighbours_of_llama_are_computed_as_they_should_be() {
+    for family in [Family::Qwen2, Family::Qwen3] {
+        for (code, mean_max, largest_max) in [(F32, 1e-4, 1e-3), (Q8_0, 2e-2, 1.5e-1)] {
+            let Error { mean, largest } = compare(family, Elements::all(code), Rounding::Served);
+            assert!(mean < mean_max && largest < largest_max, "{family:?}: {mean:e} {largest:e}");
+            assert!(largest > 0.0, "two computations of their own, and not one bit differs");
+        }
     }
 }
 
@@ -113,7 +124,7 @@ fn the_cpu_computes_what_it_should() {
 #[test]
 fn halves_cost_little() {
     for code in [F32, F16, BF16] {
-        let Error { mean, largest } = compare(Elements::all(code), Rounding::None);
+        let Error { mean, largest } = compare(Family::Llama, Elements::all(code), Rounding::None);
         assert!(mean < 2e-3 && largest < 1e-2, "{code}: {mean:e} {largest:e}");
     }
 }
@@ -122,7 +133,7 @@ fn halves_cost_little() {
 #[test]
 fn bytes_cost_more() {
     for code in [Q4_1, Q8_0, Q6_K] {
-        let Error { mean, largest } = compare(Elements::all(code), Rounding::None);
+        let Error { mean, largest } = compare(Family::Llama, Elements::all(code), Rounding::None);
         assert!(mean < 6e-2 && largest < 3e-1, "{code}: {mean:e} {largest:e}");
     }
 }

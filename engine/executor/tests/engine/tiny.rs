@@ -1,4 +1,4 @@
-//! Small llamas of chance.
+//! Small models of chance: llamas and their neighbours.
 
 use std::path::Path;
 
@@ -39,10 +39,43 @@ impl Elements {
     }
 }
 
-/// Two layers of four heads of 64, two of them for keys and values.
+/// An architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Llama,
+    /// Biases on queries, keys and values.
+    Qwen2,
+    /// Norms of heads, which are larger than an even share of the width.
+    Qwen3,
+}
+
+impl Family {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+        }
+    }
+
+    const fn head(self) -> u64 {
+        match self {
+            Self::Llama | Self::Qwen2 => 64,
+            Self::Qwen3 => 128,
+        }
+    }
+}
+
+/// A llama.
 pub(crate) fn tiny(elements: Elements, seed: u64) -> Writer {
+    of(Family::Llama, elements, seed)
+}
+
+/// Two layers of four heads, two of them for keys and values.
+pub(crate) fn of(family: Family, elements: Elements, seed: u64) -> Writer {
     let dice = &mut Dice::new(seed);
-    let mut file = metadata();
+    let mut file = metadata(family);
+    let (queries, keys) = (4 * family.head(), 2 * family.head());
     weight(&mut file, "token_embd.weight", [WIDTH, VOCAB.into()], elements.embedding, dice);
     if let Some(code) = elements.output {
         weight(&mut file, "output.weight", [WIDTH, VOCAB.into()], code, dice);
@@ -52,13 +85,26 @@ pub(crate) fn tiny(elements: Elements, seed: u64) -> Writer {
         let name = |name: &str| format!("blk.{layer}.{name}.weight");
         norm(&mut file, &name("attn_norm"), dice);
         norm(&mut file, &name("ffn_norm"), dice);
-        weight(&mut file, &name("attn_q"), [WIDTH, 256], elements.attention, dice);
-        weight(&mut file, &name("attn_k"), [WIDTH, 128], elements.attention, dice);
-        weight(&mut file, &name("attn_v"), [WIDTH, 128], elements.value, dice);
-        weight(&mut file, &name("attn_output"), [256, WIDTH], elements.attention, dice);
+        weight(&mut file, &name("attn_q"), [WIDTH, queries], elements.attention, dice);
+        weight(&mut file, &name("attn_k"), [WIDTH, keys], elements.attention, dice);
+        weight(&mut file, &name("attn_v"), [WIDTH, keys], elements.value, dice);
+        weight(&mut file, &name("attn_output"), [queries, WIDTH], elements.attention, dice);
         weight(&mut file, &name("ffn_gate"), [WIDTH, MLP], elements.mlp, dice);
         weight(&mut file, &name("ffn_up"), [WIDTH, MLP], elements.mlp, dice);
         weight(&mut file, &name("ffn_down"), [MLP, WIDTH], elements.mlp, dice);
+        match family {
+            Family::Llama => {}
+            Family::Qwen2 => {
+                for (part, length) in [("q", queries), ("k", keys), ("v", keys)] {
+                    vector(&mut file, &format!("blk.{layer}.attn_{part}.bias"), length, 0.0, dice);
+                }
+            }
+            Family::Qwen3 => {
+                for part in ["q", "k"] {
+                    vector(&mut file, &name(&format!("attn_{part}_norm")), 128, 1.0, dice);
+                }
+            }
+        }
     }
     file
 }
@@ -71,9 +117,10 @@ pub(crate) fn saved(file: &Writer) -> (TempDir, std::path::PathBuf) {
     (folder, path)
 }
 
-fn metadata() -> Writer {
+fn metadata(family: Family) -> Writer {
+    let architecture = family.name();
     let mut file = Writer::new();
-    file.string("general.architecture", "llama");
+    file.string("general.architecture", architecture);
     file.string("general.name", "Tiny");
     for (key, value) in [
         ("vocab_size", VOCAB),
@@ -84,15 +131,24 @@ fn metadata() -> Writer {
         ("attention.head_count", 4),
         ("attention.head_count_kv", 2),
     ] {
-        file.u32(&format!("llama.{key}"), value);
+        file.u32(&format!("{architecture}.{key}"), value);
     }
-    file.f32("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    file.f32(&format!("{architecture}.attention.layer_norm_rms_epsilon"), 1e-5);
+    if family == Family::Qwen3 {
+        file.u32("qwen3.attention.key_length", 128);
+        file.u32("qwen3.attention.value_length", 128);
+    }
     file
 }
 
 fn norm(file: &mut Writer, name: &str, dice: &mut Dice) {
-    let values = (0..WIDTH).flat_map(|_| (1.0 + 0.2 * uniform(dice)).to_le_bytes()).collect();
-    file.tensor(name, &[WIDTH], F32, values);
+    vector(file, name, WIDTH, 1.0, dice);
+}
+
+/// Numbers around `middle`.
+fn vector(file: &mut Writer, name: &str, length: u64, middle: f32, dice: &mut Dice) {
+    let values = (0..length).flat_map(|_| (middle + 0.2 * uniform(dice)).to_le_bytes()).collect();
+    file.tensor(name, &[length], F32, values);
 }
 
 /// A weight that keeps the size of what it is multiplied with, about.

@@ -3,6 +3,7 @@
 mod damage;
 mod hostile;
 mod model;
+mod neighbours;
 mod writer;
 
 use engine_model::{GgufError, Header};

@@ -41,7 +41,7 @@ pub(crate) fn tiny() -> Writer {
     file
 }
 
-fn read(file: &Writer) -> Result<(), String> {
+pub(crate) fn read(file: &Writer) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder for the file");
     let path = folder.path().join("model.gguf");
     std::fs::write(&path, file.finish()).expect("room for the file");
@@ -75,7 +75,7 @@ fn an_unknown_architecture_is_refused_with_the_known_ones() {
     });
     assert_eq!(
         refused,
-        "metadata `general.architecture` is `mamba\\n`, which is not supported; supported: llama"
+        "metadata `general.architecture` is `mamba\\n`, which is not supported; supported: llama, qwen2, qwen3"
     );
     let refused = refusal(|file| drop(file.keys.remove(0)));
     assert_eq!(refused, "metadata `general.architecture` is missing, expected a string");

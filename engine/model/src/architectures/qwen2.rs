@@ -1,0 +1,38 @@
+//! Qwen2 (Yang et al., 2024) and Qwen2.5, the dense ones: queries, keys and values have biases.
+
+use engine_backend::RopePairs;
+
+use crate::ModelError;
+use crate::architecture::{Architecture, Keys};
+use crate::architectures::dense::{self, Traits};
+use crate::place::{Place, Weight, optional, required};
+use crate::spec::{Bias, DecoderSpec, QkNorm};
+
+pub(crate) const ARCHITECTURE: Architecture =
+    Architecture { name: "qwen2", spec, weights: WEIGHTS };
+
+/// An absent `output.weight` means that the embedding serves as the output product.
+const WEIGHTS: &[Weight] = &[
+    required("token_embd.weight", Place::Embedding),
+    required("output_norm.weight", Place::OutputNorm),
+    optional("output.weight", Place::Output),
+    required("blk.*.attn_norm.weight", Place::AttentionNorm),
+    required("blk.*.attn_q.weight", Place::Query),
+    required("blk.*.attn_k.weight", Place::Key),
+    required("blk.*.attn_v.weight", Place::Value),
+    required("blk.*.attn_q.bias", Place::QueryBias),
+    required("blk.*.attn_k.bias", Place::KeyBias),
+    required("blk.*.attn_v.bias", Place::ValueBias),
+    required("blk.*.attn_output.weight", Place::AttentionOutput),
+    required("blk.*.ffn_norm.weight", Place::MlpNorm),
+    required("blk.*.ffn_gate.weight", Place::Gate),
+    required("blk.*.ffn_up.weight", Place::Up),
+    required("blk.*.ffn_down.weight", Place::Down),
+];
+
+const TRAITS: Traits =
+    Traits { bias: Bias::QueriesKeysValues, pairs: RopePairs::Halves, qk_norm: QkNorm::Absent };
+
+fn spec(keys: &Keys<'_>) -> Result<DecoderSpec, ModelError> {
+    dense::spec(keys, &TRAITS)
+}
