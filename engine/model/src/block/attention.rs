@@ -8,7 +8,8 @@ use crate::loader::Loader;
 use crate::place::Place;
 use crate::spec::{AttentionSpec, Bias, QkNorm};
 
-/// Fused projections, norms of their heads where the model has them, rotation, attention over the cache, and the projection back.
+/// Fused projections, norms of their heads where the model has them, rotation, attention over the
+/// cache, and the projection back.
 pub(crate) struct Attention<B: Backend> {
     qkv: B::Matrix,
     bias: Option<B::Vector>,
