@@ -17,11 +17,17 @@ pub(crate) fn spec(keys: &Keys<'_>, traits: &Traits) -> Result<DecoderSpec, Mode
     if let experts @ 1.. = keys.size_or("expert_count", &(0..=u32::MAX), Some(0))? {
         return Err(keys.range("expert_count", experts, "0, since experts are not supported"));
     }
+    let context = keys.size("context_length", &(1..=1 << 30))?;
+    let window = keys.size_or("attention.sliding_window", &(0..=u32::MAX), Some(0))?;
+    if (1..context).contains(&window) {
+        let expected = format!("none below the context of {context}: windows are not supported");
+        return Err(keys.range("attention.sliding_window", window, expected));
+    }
     let width = keys.size("embedding_length", &SIZES)?;
     let heads = heads(keys, width)?;
     Ok(DecoderSpec {
         vocab: keys.vocab()?,
-        context: keys.size("context_length", &(1..=1 << 30))?,
+        context,
         layers: keys.size("block_count", &SIZES)?,
         width,
         norm_epsilon: keys.number_or("attention.layer_norm_rms_epsilon", None)?,

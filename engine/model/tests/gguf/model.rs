@@ -114,6 +114,10 @@ fn numbers_out_of_range_are_named_by_their_key() {
         number("expert_count", 8),
         "metadata `llama.expert_count` is 8, expected 0, since experts are not supported"
     );
+    let refused = number("attention.sliding_window", 4);
+    let (sentence, context) = refused.split_once(" below the context of ").unwrap();
+    assert_eq!(sentence, "metadata `llama.attention.sliding_window` is 4, expected none");
+    assert!(context.ends_with(": windows are not supported"), "{refused}");
     let refused = refusal(|file| file.f32("llama.rope.freq_base", f32::NAN));
     assert_eq!(refused, "metadata `llama.rope.freq_base` is NaN, expected a positive number");
     let refused = refusal(|file| file.string("llama.rope.scaling.type", "yarn"));
