@@ -10,6 +10,12 @@ pub(crate) const UNIT: usize = 32;
 
 /// Thirty-two inputs of one row.
 pub(crate) trait Unit: Zeroable + Copy + Send + Sync + 'static {
+    /// The form that products with such units want.
+    const WANTED: Wanted;
+
+    /// The units of all rows from `row` on.
+    fn rows(x: &Activations, row: usize) -> Rows<'_, Self>;
+
     /// The unit of these inputs.
     fn of<S: Simd>(s: S, x: &[f32; UNIT]) -> Self;
 }
@@ -28,6 +34,12 @@ pub(crate) struct Quantised {
 }
 
 impl Unit for Quantised {
+    const WANTED: Wanted = Wanted { quantised: true, floats: false };
+
+    fn rows(x: &Activations, row: usize) -> Rows<'_, Self> {
+        Rows::new(&x.room().quantised[row..], x.rows)
+    }
+
     #[inline(always)]
     fn of<S: Simd>(s: S, x: &[f32; UNIT]) -> Self {
         let [low, high] = halves(x);
@@ -57,6 +69,12 @@ impl Unit for Quantised {
 pub(crate) struct Floats(pub(crate) [f32; UNIT]);
 
 impl Unit for Floats {
+    const WANTED: Wanted = Wanted { quantised: false, floats: true };
+
+    fn rows(x: &Activations, row: usize) -> Rows<'_, Self> {
+        Rows::new(&x.room().floats[row..], x.rows)
+    }
+
     #[inline(always)]
     fn of<S: Simd>(_: S, x: &[f32; UNIT]) -> Self {
         Self(*x)
@@ -149,16 +167,6 @@ impl Activations {
         if wanted.floats {
             fill(team, isa, &mut room.floats, x, (rows, width));
         }
-    }
-
-    /// The quantised units of all rows from `row` on.
-    pub(crate) fn quantised(&self, row: usize) -> Rows<'_, Quantised> {
-        Rows::new(&self.room().quantised[row..], self.rows)
-    }
-
-    /// The float units of all rows from `row` on.
-    pub(crate) fn floats(&self, row: usize) -> Rows<'_, Floats> {
-        Rows::new(&self.room().floats[row..], self.rows)
     }
 
     fn room(&self) -> &Room {

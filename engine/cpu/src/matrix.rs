@@ -3,7 +3,7 @@
 use engine_backend::{BackendError, DType, Tensor};
 
 use crate::{
-    activation::{Activations, UNIT, Wanted},
+    activation::{Activations, UNIT, Unit, Wanted},
     format::{
         Bf16, F16, F32, Format, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K,
         Q6K, Q8_0,
@@ -193,7 +193,7 @@ impl<F: Format> Tiles for Packed<F> {
     }
 
     fn wanted(&self) -> Wanted {
-        F::WANTED
+        F::Unit::WANTED
     }
 
     fn output(&self, output: usize, weights: &mut [f32]) {
@@ -214,7 +214,7 @@ impl<F: Format> Tiles for Packed<F> {
         let tiles = out.cols().div_ceil(LANES);
         let blocks = &self.blocks[(out.col() - first) / LANES * self.across..];
         let blocks = &blocks[..tiles * self.across];
-        let x = F::units(x, out.row());
+        let x = F::Unit::rows(x, out.row());
         run(isa, Product::<F> { blocks, across: self.across, x, bias, out });
     }
 }

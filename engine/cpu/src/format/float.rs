@@ -4,7 +4,7 @@ use bytemuck::Zeroable;
 
 use super::{Format, half_at, widen};
 use crate::{
-    activation::{Activations, Floats, Rows, UNIT, Wanted},
+    activation::{Floats, Rows, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -19,8 +19,6 @@ pub(crate) struct Bf16;
 #[derive(Clone, Copy, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Block<T>([[T; LANES]; UNIT]);
-
-const WANTED: Wanted = Wanted { quantised: false, floats: true };
 
 /// Adds the products with the lines that `line` loads, input by input.
 #[inline(always)]
@@ -47,7 +45,6 @@ macro_rules! format {
             type Unit = Floats;
             const UNITS: usize = 1;
             const FILE_BYTES: usize = UNIT * size_of::<$bits>();
-            const WANTED: Wanted = WANTED;
 
             fn pack(block: &mut Self::Block, lane: usize, bytes: &[u8]) {
                 for (line, bytes) in block.0.iter_mut().zip(bytes.chunks(size_of::<$bits>())) {
@@ -59,10 +56,6 @@ macro_rules! format {
                 for (weight, line) in weights.iter_mut().zip(&block.0) {
                     *weight = $to(line[lane]);
                 }
-            }
-
-            fn units(x: &Activations, row: usize) -> Rows<'_, Floats> {
-                x.floats(row)
             }
 
             #[inline(always)]

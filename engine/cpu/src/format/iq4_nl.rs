@@ -11,7 +11,7 @@ use super::{
     widen,
 };
 use crate::{
-    activation::{Activations, Quantised, Rows, Wanted},
+    activation::{Quantised, Rows},
     simd::Simd,
 };
 
@@ -34,7 +34,6 @@ impl Format for Iq4Nl {
     type Unit = Quantised;
     const UNITS: usize = 1;
     const FILE_BYTES: usize = 18;
-    const WANTED: Wanted = Wanted { quantised: true, floats: false };
 
     fn pack(block: &mut Block, lane: usize, bytes: &[u8]) {
         block.scale[lane] = half_at(bytes);
@@ -46,10 +45,6 @@ impl Format for Iq4Nl {
         for (input, weight) in weights.iter_mut().enumerate() {
             *weight = scale * BOOK.weight(block.codes.get(lane, input));
         }
-    }
-
-    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
-        x.quantised(row)
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use super::{
     widen,
 };
 use crate::{
-    activation::{Activations, Quantised, Rows, UNIT, Wanted},
+    activation::{Quantised, Rows, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -40,7 +40,6 @@ impl Format for Iq4Xs {
     type Unit = Quantised;
     const UNITS: usize = 8;
     const FILE_BYTES: usize = 136;
-    const WANTED: Wanted = Wanted { quantised: true, floats: false };
 
     fn pack(block: &mut Block, lane: usize, bytes: &[u8]) {
         let (scales, codes) = bytes.split_at(8);
@@ -62,10 +61,6 @@ impl Format for Iq4Xs {
                 *weight = scale * BOOK.weight(part.codes.get(lane, input));
             }
         }
-    }
-
-    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
-        x.quantised(row)
     }
 
     #[inline(always)]

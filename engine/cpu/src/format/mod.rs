@@ -26,7 +26,7 @@ mod sums;
 use bytemuck::Zeroable;
 
 use crate::{
-    activation::{Activations, Rows, Unit, Wanted},
+    activation::{Rows, Unit},
     simd::{LANES, Simd},
 };
 
@@ -55,8 +55,6 @@ pub(crate) trait Format: Send + Sync + 'static {
     const UNITS: usize;
     /// Bytes of one output's block in a file.
     const FILE_BYTES: usize;
-    /// Which units it multiplies.
-    const WANTED: Wanted;
 
     /// Writes one output's block, as a file holds it, to its lane. The last block of a row may be
     /// short.
@@ -64,9 +62,6 @@ pub(crate) trait Format: Send + Sync + 'static {
 
     /// Reads the weights of one lane back.
     fn unpack(block: &Self::Block, lane: usize, weights: &mut [f32]);
-
-    /// The units it multiplies, from `row` on.
-    fn units(x: &Activations, row: usize) -> Rows<'_, Self::Unit>;
 
     /// Adds a block's products with `R` rows of activations. For each row it does the same in the
     /// same order whatever `R` is.

@@ -10,7 +10,7 @@ use super::{
     sums::centred,
 };
 use crate::{
-    activation::{Activations, Quantised, Rows, Wanted},
+    activation::{Quantised, Rows},
     simd::Simd,
 };
 
@@ -42,7 +42,6 @@ impl Format for Mxfp4 {
     type Unit = Quantised;
     const UNITS: usize = 1;
     const FILE_BYTES: usize = 17;
-    const WANTED: Wanted = Wanted { quantised: true, floats: false };
 
     fn pack(block: &mut Block, lane: usize, bytes: &[u8]) {
         block.scale[lane] = half_of_power(bytes[0]);
@@ -54,10 +53,6 @@ impl Format for Mxfp4 {
         for (input, weight) in weights.iter_mut().enumerate() {
             *weight = scale * BOOK.weight(block.codes.get(lane, input));
         }
-    }
-
-    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
-        x.quantised(row)
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use super::{
     widen,
 };
 use crate::{
-    activation::{Activations, Quantised, Rows, UNIT, Wanted},
+    activation::{Quantised, Rows, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -48,7 +48,6 @@ impl Format for Q2K {
     type Unit = Quantised;
     const UNITS: usize = 8;
     const FILE_BYTES: usize = 84;
-    const WANTED: Wanted = Wanted { quantised: true, floats: false };
 
     fn pack(block: &mut Block, lane: usize, bytes: &[u8]) {
         let (shares, rest) = bytes.split_at(16);
@@ -74,10 +73,6 @@ impl Format for Q2K {
             let code = f32::from(block.codes[i / UNIT].get(lane, i % UNIT));
             *weight = scale * f32::from(share & 15) * code - min * f32::from(share >> 4);
         }
-    }
-
-    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
-        x.quantised(row)
     }
 
     #[inline(always)]

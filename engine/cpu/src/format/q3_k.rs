@@ -11,7 +11,7 @@ use super::{
     widen,
 };
 use crate::{
-    activation::{Activations, Quantised, Rows, UNIT, Wanted},
+    activation::{Quantised, Rows, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -47,7 +47,6 @@ impl Format for Q3K {
     type Unit = Quantised;
     const UNITS: usize = 8;
     const FILE_BYTES: usize = 110;
-    const WANTED: Wanted = Wanted { quantised: true, floats: false };
 
     fn pack(block: &mut Block, lane: usize, bytes: &[u8]) {
         let (high, rest) = bytes.split_at(32);
@@ -75,10 +74,6 @@ impl Format for Q3K {
             let of_sub_block = f32::from(part.scales[input / 16][lane]);
             *weight = scale * of_sub_block * (f32::from(part.codes.get(lane, input)) - 4.0);
         }
-    }
-
-    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
-        x.quantised(row)
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use super::{
     widen,
 };
 use crate::{
-    activation::{Activations, Quantised, Rows, Wanted},
+    activation::{Quantised, Rows},
     simd::Simd,
 };
 
@@ -29,7 +29,6 @@ impl Format for Q5_0 {
     type Unit = Quantised;
     const UNITS: usize = 1;
     const FILE_BYTES: usize = 22;
-    const WANTED: Wanted = Wanted { quantised: true, floats: false };
 
     fn pack(block: &mut Block, lane: usize, bytes: &[u8]) {
         block.scale[lane] = half_at(bytes);
@@ -41,10 +40,6 @@ impl Format for Q5_0 {
         for (input, weight) in weights.iter_mut().enumerate() {
             *weight = scale * (f32::from(block.codes.get(lane, input)) - 16.0);
         }
-    }
-
-    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
-        x.quantised(row)
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use super::{Format, codes::Joined, k_min::Block};
 use crate::{
-    activation::{Activations, Quantised, Rows, Wanted},
+    activation::{Quantised, Rows},
     simd::Simd,
 };
 
@@ -14,7 +14,6 @@ impl Format for Q5K {
     type Unit = Quantised;
     const UNITS: usize = 8;
     const FILE_BYTES: usize = 176;
-    const WANTED: Wanted = Wanted { quantised: true, floats: false };
 
     fn pack(block: &mut Self::Block, lane: usize, bytes: &[u8]) {
         let (head, codes) = bytes.split_at(Self::Block::HEAD);
@@ -28,10 +27,6 @@ impl Format for Q5K {
 
     fn unpack(block: &Self::Block, lane: usize, weights: &mut [f32]) {
         block.get(lane, weights);
-    }
-
-    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
-        x.quantised(row)
     }
 
     #[inline(always)]

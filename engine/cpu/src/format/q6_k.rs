@@ -11,7 +11,7 @@ use super::{
     widen,
 };
 use crate::{
-    activation::{Activations, Quantised, Rows, UNIT, Wanted},
+    activation::{Quantised, Rows, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -39,7 +39,6 @@ impl Format for Q6K {
     type Unit = Quantised;
     const UNITS: usize = 8;
     const FILE_BYTES: usize = 210;
-    const WANTED: Wanted = Wanted { quantised: true, floats: false };
 
     fn pack(block: &mut Block, lane: usize, bytes: &[u8]) {
         let (low, rest) = bytes.split_at(128);
@@ -68,10 +67,6 @@ impl Format for Q6K {
             let of_sub_block = f32::from(part.scales[input / 16][lane]);
             *weight = scale * of_sub_block * (f32::from(part.codes.get(lane, input)) - 32.0);
         }
-    }
-
-    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
-        x.quantised(row)
     }
 
     #[inline(always)]

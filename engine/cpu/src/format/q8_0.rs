@@ -4,7 +4,7 @@ use bytemuck::Zeroable;
 
 use super::{Format, Halves, half_at, sums::centred_bytes, widen};
 use crate::{
-    activation::{Activations, Quantised, Rows, Wanted},
+    activation::{Quantised, Rows},
     simd::Simd,
 };
 
@@ -24,7 +24,6 @@ impl Format for Q8_0 {
     type Unit = Quantised;
     const UNITS: usize = 1;
     const FILE_BYTES: usize = 34;
-    const WANTED: Wanted = Wanted { quantised: true, floats: false };
 
     fn pack(block: &mut Block, lane: usize, bytes: &[u8]) {
         block.scale[lane] = half_at(bytes);
@@ -39,10 +38,6 @@ impl Format for Q8_0 {
             let code = i16::from(block.codes[i / 4][4 * lane + i % 4]) - 128;
             *weight = scale * f32::from(code);
         }
-    }
-
-    fn units(x: &Activations, row: usize) -> Rows<'_, Quantised> {
-        x.quantised(row)
     }
 
     #[inline(always)]
