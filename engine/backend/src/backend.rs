@@ -1,6 +1,9 @@
 //! The trait that a device implements.
 
-use crate::{Activation, BackendError, CacheShape, Heads, Rope, StepLayout, Tensor};
+use crate::{
+    Activation, AttentionShape, BackendError, CacheShape, ExpertInput, Heads, Rope, Router,
+    StepLayout, Tensor,
+};
 
 /// Computes a step's operations, in the order they are called.
 ///
@@ -18,6 +21,10 @@ pub trait Backend: Sized + 'static {
     type Vector;
     /// A linear weight in the backend's own layout.
     type Matrix;
+    /// A linear weight of every expert of a layer.
+    type Experts;
+    /// Which experts the positions of a step chose, and with which weights.
+    type Routes;
     /// Keys and values of one layer.
     type Cache;
     /// A [`StepLayout`] as the device holds it.
@@ -46,10 +53,23 @@ pub trait Backend: Sized + 'static {
     /// An unsupported type; out of memory.
     fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Self::Matrix, BackendError>;
 
-    /// The empty cache of one layer.
+    /// A weight for each expert, made of its parts as [`Self::matrix`] makes one. All experts have
+    /// parts of the same shapes.
+    ///
+    /// # Errors
+    /// An unsupported type; out of memory.
+    fn experts(&mut self, experts: &[Vec<Tensor<'_>>]) -> Result<Self::Experts, BackendError>;
+
+    /// Room for the choices of at most `rows` positions.
     ///
     /// # Errors
     /// Out of memory.
+    fn routes(&mut self, rows: usize, router: Router) -> Result<Self::Routes, BackendError>;
+
+    /// The empty cache of one layer.
+    ///
+    /// # Errors
+    /// An unsupported type; out of memory.
     fn cache(&mut self, shape: CacheShape) -> Result<Self::Cache, BackendError>;
 
     /// Bytes that [`Self::cache`] takes for this shape.
@@ -72,8 +92,15 @@ pub trait Backend: Sized + 'static {
     /// Brings a layout to the device.
     fn stage(&mut self, layout: &StepLayout, step: &mut Self::Step);
 
-    /// `out[t] = table[tokens[t]]`, inherited tokens resolved. `out` has `T` rows afterwards.
-    fn embed(&mut self, table: &Self::Matrix, step: &Self::Step, out: &mut Self::Buffer);
+    /// `out[t] = table[tokens[t]] * scale`, inherited tokens resolved. `out` has `T` rows
+    /// afterwards.
+    fn embed(
+        &mut self,
+        table: &Self::Matrix,
+        step: &Self::Step,
+        scale: f32,
+        out: &mut Self::Buffer,
+    );
 
     /// `out = x / sqrt(mean(x^2) + eps) * weight`, row by row.
     fn rms_norm(
@@ -127,19 +154,41 @@ pub trait Backend: Sized + 'static {
     );
 
     /// `out = softmax(q k^T * scale) v` over each position's own sequence up to and including
-    /// itself.
+    /// itself, or the end of that which the window lets it see.
     fn attend(
         &mut self,
         qkv: &Self::Buffer,
         step: &Self::Step,
-        heads: Heads,
-        scale: f32,
+        shape: AttentionShape,
         cache: &Self::Cache,
         out: &mut Self::Buffer,
     );
 
     /// `out[i] = activation(gate_up[i]) * gate_up[width + i]`, where `gate_up` is `2 * width` wide.
     fn gated(&mut self, gate_up: &Self::Buffer, activation: Activation, out: &mut Self::Buffer);
+
+    /// Chooses the experts of every position from its row of `scores`, one score for each expert:
+    /// `weights = softmax(scores)` over all experts, of which the `chosen` largest count, of equal
+    /// ones the first. Choices are then in the order of experts, and of positions for each.
+    fn route(&mut self, scores: &Self::Buffer, router: Router, routes: &mut Self::Routes);
+
+    /// `out[c] = x[c] weight[expert of c]^T` for every choice `c`; with [`ExpertInput::Positions`]
+    /// it is `x[position of c]`. Experts that nobody chose are not read.
+    fn expert_linear(
+        &mut self,
+        x: &Self::Buffer,
+        input: ExpertInput,
+        weight: &Self::Experts,
+        routes: &Self::Routes,
+        out: &mut Self::Buffer,
+    );
+
+    /// `out[t] = sum of weight[c] * x[c]` over the choices of position `t`, the one of the largest
+    /// weight first.
+    fn combine(&mut self, x: &Self::Buffer, routes: &Self::Routes, out: &mut Self::Buffer);
+
+    /// `out[t] += x[t] * sigmoid(gate[t])`, where `gate` is one element wide.
+    fn add_gated(&mut self, x: &Self::Buffer, gate: &Self::Buffer, out: &mut Self::Buffer);
 
     /// `out[s] = x[samples[s].token]`: keeps the positions that draw. `out` has as many rows as the
     /// step has samples.

@@ -1,6 +1,6 @@
 //! The seam between what a model computes and what computes it.
 //!
-//! [`Backend`] is about fifteen fused, LLM-sized operations over buffers that the caller owns.
+//! [`Backend`] is about twenty fused, LLM-sized operations over buffers that the caller owns.
 //! Nothing at step time allocates, returns a buffer or waits: that is what lets a device capture a
 //! step as a graph, lets memory be counted once, and lets every operation be compared with its CPU
 //! definition. The host side of a step is prepared once, as a [`StepLayout`]; operations only read
@@ -19,4 +19,6 @@ pub use backend::{Backend, Event};
 pub use dtype::{DType, Tensor};
 pub use error::BackendError;
 pub use layout::{Draw, Inherit, Sample, Span, StepLayout};
-pub use shape::{Activation, CacheShape, Heads, Rope, RopePairs};
+pub use shape::{
+    Activation, AttentionShape, CacheShape, ExpertInput, Heads, Rope, RopePairs, Router,
+};
