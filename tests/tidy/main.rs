@@ -42,7 +42,11 @@ const FENCED: &[(&str, &[&str], &str)] = &[
     ("anyhow", &["benchmarks", "serve", "tests"], "libraries have typed errors"),
     ("cudarc", &["engine-cuda"], "one crate knows the device's driver"),
     ("minijinja", &["runtime-text"], "templates are text's concern"),
-    ("serde", &["api", "runtime-text", "serve"], "the wire must not freeze what is below the edge"),
+    (
+        "serde",
+        &["api", "engine-model", "runtime-text", "serve"],
+        "the wire must not freeze what is below the edge; what reads files reads JSON, too",
+    ),
     ("tokenizers", &["runtime-text"], "tokens are text's concern"),
     ("tokio", &["api", "runtime", "serve", "tests"], "nothing below the shell is asynchronous"),
 ];

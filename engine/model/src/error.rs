@@ -5,7 +5,7 @@ use std::io;
 use engine_backend::BackendError;
 
 use crate::place::Shape;
-use crate::{GgufError, Name};
+use crate::{FileError, GgufError, Name};
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,9 @@ pub enum ModelError {
         /// The file's architecture.
         architecture: &'static str,
     },
+    /// One of several files is wrong.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file itself is wrong.
     #[error(transparent)]
     Gguf(#[from] GgufError),

@@ -11,6 +11,7 @@ mod architecture;
 mod architectures;
 mod block;
 mod blueprint;
+mod checkpoint;
 mod decoder;
 mod error;
 mod loader;
@@ -20,10 +21,12 @@ mod weights;
 
 pub use architecture::Architecture;
 pub use blueprint::Blueprint;
+pub use checkpoint::{Bytes, Checkpoint};
 pub use decoder::Decoder;
 pub use error::ModelError;
 pub use place::Shape;
 pub use spec::DecoderSpec;
 pub use weights::{
-    ElementType, Gguf, GgufError, Header, Mapped, Metadata, Name, Section, Strings, TensorInfo,
+    Config, ElementType, Facts, Fault, FileError, Gguf, GgufError, Header, Mapped, Metadata, Name,
+    Section, Strings, TensorInfo,
 };

@@ -35,6 +35,12 @@ impl Metadata {
         self.values.is_empty()
     }
 
+    /// Whether the key is there, of whatever type.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// A boolean.
     ///
     /// # Errors
@@ -109,6 +115,17 @@ impl Metadata {
         self.read(key, "an array of 32-bit integers", |value| {
             let Value::Array(Array::Integers(values)) = value else { return None };
             values.iter().map(|value| i32::try_from(value).ok()).collect()
+        })
+    }
+
+    /// The integers of an array that has none below 0.
+    ///
+    /// # Errors
+    /// The value is of another type, or an integer of another range.
+    pub fn u32s(&self, key: &str) -> Result<Option<Vec<u32>>, GgufError> {
+        self.read(key, "an array of integers from 0 to 4294967295", |value| {
+            let Value::Array(Array::Integers(values)) = value else { return None };
+            values.iter().map(|value| u32::try_from(value).ok()).collect()
         })
     }
 

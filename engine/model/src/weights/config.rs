@@ -1,0 +1,163 @@
+//! A Hugging Face `config.json`: what a folder says of its model besides the tensors.
+
+use std::path::Path;
+
+use super::fault::{Fault, FileError};
+use super::json::Json;
+use super::map::Map;
+
+/// The keys and values of a `config.json`.
+///
+/// A key may lead into objects by the dots in it: `rope_scaling.factor`. A value of `null` counts as
+/// absent, as it does to whoever wrote the file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    values: Json,
+}
+
+const FILE: &str = "config.json";
+
+/// Hundreds of times what the largest take.
+const BYTES_MAX: usize = 1 << 20;
+const VALUES_MAX: usize = 1 << 16;
+
+impl Config {
+    /// Reads the file at `path`, whatever its name.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not an object in JSON.
+    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
+        let wrong = |fault: Fault| FileError::new(FILE, fault);
+        let map = Map::open(path).map_err(|error| wrong(error.into()))?;
+        if map.length() > BYTES_MAX {
+            return Err(wrong(Fault::TooLong {
+                found: map.length() as u64,
+                most: BYTES_MAX as u64,
+            }));
+        }
+        let text = map.range(0..map.length()).map_err(|error| wrong(error.into()))?;
+        Self::parse(&text)
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// It is not an object in JSON, or one of too many values.
+    pub fn parse(text: &[u8]) -> Result<Self, FileError> {
+        let wrong = |reason| FileError::new(FILE, Fault::Json { reason });
+        match Json::parse(text, VALUES_MAX) {
+            Ok(values @ Json::Object(_)) => Ok(Self { values }),
+            Ok(other) => Err(wrong(format!("it is {}, expected an object", other.describe()))),
+            Err(reason) => Err(wrong(reason)),
+        }
+    }
+
+    /// Whether the key is there, of whatever type.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// A boolean.
+    ///
+    /// # Errors
+    /// The value is of another type.
+    pub fn bool(&self, key: &str) -> Result<Option<bool>, FileError> {
+        self.read(key, "a boolean", |value| {
+            let Json::Bool(value) = value else { return None };
+            Some(*value)
+        })
+    }
+
+    /// A number, as single precision.
+    ///
+    /// # Errors
+    /// The value is of another type.
+    pub fn f32(&self, key: &str) -> Result<Option<f32>, FileError> {
+        self.read(key, "a number", |value| match value {
+            Json::Float(value) => Some(*value as f32),
+            Json::Integer(value) => Some(*value as f32),
+            Json::Array(_) | Json::Bool(_) | Json::Null | Json::Object(_) | Json::String(_) => None,
+        })
+    }
+
+    /// An integer.
+    ///
+    /// # Errors
+    /// The value is of another type or range.
+    pub fn u32(&self, key: &str) -> Result<Option<u32>, FileError> {
+        self.read(key, "an integer from 0 to 4294967295", integer)
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// The value is of another type.
+    pub fn string(&self, key: &str) -> Result<Option<&str>, FileError> {
+        self.read(key, "a string", |value| {
+            let Json::String(value) = value else { return None };
+            Some(&**value)
+        })
+    }
+
+    /// The strings of an array.
+    ///
+    /// # Errors
+    /// The value is of another type.
+    pub fn strings(&self, key: &str) -> Result<Option<Vec<String>>, FileError> {
+        self.read(key, "an array of strings", |value| {
+            let Json::Array(values) = value else { return None };
+            let string = |value: &_| match value {
+                Json::String(value) => Some(value.clone().into_string()),
+                Json::Array(_)
+                | Json::Bool(_)
+                | Json::Float(_)
+                | Json::Integer(_)
+                | Json::Null
+                | Json::Object(_) => None,
+            };
+            values.iter().map(string).collect()
+        })
+    }
+
+    /// The integers of an array.
+    ///
+    /// # Errors
+    /// The value is of another type, or an integer of another range.
+    pub fn integers(&self, key: &str) -> Result<Option<Vec<u32>>, FileError> {
+        self.read(key, "an array of integers from 0 to 4294967295", |value| {
+            let Json::Array(values) = value else { return None };
+            values.iter().map(integer).collect()
+        })
+    }
+
+    fn find(&self, key: &str) -> Option<&Json> {
+        let mut value = &self.values;
+        for part in key.split('.') {
+            let Json::Object(members) = value else { return None };
+            value = members.get(part)?;
+        }
+        (*value != Json::Null).then_some(value)
+    }
+
+    fn read<'a, T>(
+        &'a self,
+        key: &str,
+        expected: &'static str,
+        convert: impl Fn(&'a Json) -> Option<T>,
+    ) -> Result<Option<T>, FileError> {
+        let Some(value) = self.find(key) else { return Ok(None) };
+        match convert(value) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let (key, found) = (key.into(), value.describe());
+                Err(FileError::new(FILE, Fault::WrongType { key, found, expected }))
+            }
+        }
+    }
+}
+
+fn integer(value: &Json) -> Option<u32> {
+    let Json::Integer(value) = value else { return None };
+    u32::try_from(*value).ok()
+}
