@@ -1,6 +1,10 @@
-//! One file for each architecture, and one for what several share.
+//! One file for each architecture, and those for what several share.
 
 mod dense;
+pub(crate) mod gemma3;
 pub(crate) mod llama;
+mod mixture;
 pub(crate) mod qwen2;
+pub(crate) mod qwen2_moe;
 pub(crate) mod qwen3;
+pub(crate) mod qwen3_moe;

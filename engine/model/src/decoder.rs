@@ -13,7 +13,7 @@ use crate::{Blueprint, ModelError};
 /// The cache is not in here: whoever runs steps owns it, one [`Backend::Cache`] for each layer.
 pub struct Decoder<B: Backend> {
     spec: DecoderSpec,
-    rope: Rope,
+    ropes: Vec<Rope>,
     embedding: B::Matrix,
     layers: Vec<Layer<B>>,
     output_norm: B::Vector,
@@ -26,6 +26,13 @@ struct Layer<B: Backend> {
     attention: Attention<B>,
     mlp_norm: B::Vector,
     mlp: MlpWeights<B>,
+    after: Option<AfterNorms<B>>,
+}
+
+/// Norms of what attention and MLP give.
+struct AfterNorms<B: Backend> {
+    attention: B::Vector,
+    mlp: B::Vector,
 }
 
 impl<B: Backend> Decoder<B> {
@@ -42,15 +49,15 @@ impl<B: Backend> Decoder<B> {
     ) -> Result<Self, ModelError> {
         let spec = blueprint.spec().clone();
         let mut loader = Loader { backend, blueprint };
-        let rope = loader.rope()?;
+        let ropes = loader.ropes()?;
         let embedding = loader.matrix(&[Place::Embedding], 0)?;
-        let layers = (0..spec.layers)
+        let layers = (0..spec.layers.len())
             .map(|layer| Layer::load(&mut loader, layer))
             .collect::<Result<Vec<_>, _>>()?;
-        let output_norm = loader.vector(Place::OutputNorm, 0)?;
+        let output_norm = loader.norm(Place::OutputNorm, 0)?;
         let head = Head::load(&mut loader)?;
         let scratch = Scratch::allocate(backend, &spec, rows_max, tokens_max)?;
-        Ok(Self { spec, rope, embedding, layers, output_norm, head, scratch })
+        Ok(Self { spec, ropes, embedding, layers, output_norm, head, scratch })
     }
 
     /// Enqueues one staged step: keys and values of its positions go to `caches`, a token is drawn
@@ -60,20 +67,22 @@ impl<B: Backend> Decoder<B> {
     /// If there are not as many caches as layers.
     pub fn run(&mut self, backend: &mut B, step: &B::Step, caches: &mut [B::Cache]) {
         assert_eq!(caches.len(), self.layers.len(), "one cache for each layer");
-        let DecoderSpec { norm_epsilon: epsilon, mlp, .. } = self.spec;
-        let scratch = &mut self.scratch;
-        backend.embed(&self.embedding, step, &mut scratch.residual);
-        let first = &self.layers[0].attention_norm;
+        let Self { spec, ropes, layers, scratch, .. } = self;
+        let epsilon = spec.norms.epsilon;
+        backend.embed(&self.embedding, step, spec.embedding_scale, &mut scratch.residual);
+        let first = &layers[0].attention_norm;
         backend.rms_norm(&scratch.residual, first, epsilon, &mut scratch.normed);
-        for (index, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            let Layer { attention, mlp_norm, mlp: weights, .. } = layer;
-            let turn = (&self.rope, epsilon);
-            attention.run(backend, step, &self.spec.attention, turn, cache, scratch);
-            add_norm(backend, mlp_norm, epsilon, scratch);
-            weights.run(backend, mlp, scratch);
-            let next = self.layers.get(index + 1);
+        for (index, (layer, cache)) in layers.iter().zip(caches).enumerate() {
+            let at = &spec.layers[index];
+            let (shape, turn) = (spec.attention_shape(at), (&ropes[at.rope], epsilon));
+            layer.attention.run(backend, step, shape, turn, cache, scratch);
+            let after = layer.after.as_ref();
+            let norms = (after.map(|after| &after.attention), &layer.mlp_norm);
+            add_norm(backend, norms, epsilon, scratch);
+            layer.mlp.run(backend, spec, scratch);
+            let next = layers.get(index + 1);
             let norm = next.map_or(&self.output_norm, |next| &next.attention_norm);
-            add_norm(backend, norm, epsilon, scratch);
+            add_norm(backend, (after.map(|after| &after.mlp), norm), epsilon, scratch);
         }
         self.head.run(backend, step, &self.embedding, scratch);
     }
@@ -93,17 +102,39 @@ impl<B: Backend> Decoder<B> {
 
 impl<B: Backend> Layer<B> {
     fn load(loader: &mut Loader<'_, B>, layer: usize) -> Result<Self, ModelError> {
+        let after = loader.blueprint.spec().norms.after;
         Ok(Self {
-            attention_norm: loader.vector(Place::AttentionNorm, layer)?,
+            attention_norm: loader.norm(Place::AttentionNorm, layer)?,
             attention: Attention::load(loader, layer)?,
-            mlp_norm: loader.vector(Place::MlpNorm, layer)?,
+            mlp_norm: loader.norm(Place::MlpNorm, layer)?,
             mlp: MlpWeights::load(loader, layer)?,
+            after: after.then(|| AfterNorms::load(loader, layer)).transpose()?,
         })
     }
 }
 
-/// `residual += delta`, and its norm is what the next block reads.
-fn add_norm<B: Backend>(backend: &mut B, norm: &B::Vector, epsilon: f32, scratch: &mut Scratch<B>) {
-    let Scratch { residual, normed, delta, .. } = scratch;
+impl<B: Backend> AfterNorms<B> {
+    fn load(loader: &mut Loader<'_, B>, layer: usize) -> Result<Self, ModelError> {
+        let attention = loader.norm(Place::AttentionAfterNorm, layer)?;
+        Ok(Self { attention, mlp: loader.norm(Place::MlpAfterNorm, layer)? })
+    }
+}
+
+/// `residual += delta`, normed before where the model does that, and its norm is what the next block
+/// reads.
+fn add_norm<B: Backend>(
+    backend: &mut B,
+    (after, norm): (Option<&B::Vector>, &B::Vector),
+    epsilon: f32,
+    scratch: &mut Scratch<B>,
+) {
+    let Scratch { residual, normed, delta, delta_normed, .. } = scratch;
+    let delta = match (after, delta_normed) {
+        (Some(after), Some(delta_normed)) => {
+            backend.rms_norm(delta, after, epsilon, delta_normed);
+            delta_normed
+        }
+        _ => delta,
+    };
     backend.add_rms_norm(delta, residual, norm, epsilon, normed);
 }

@@ -4,17 +4,16 @@ use std::io;
 
 use engine_backend::BackendError;
 
-use crate::place::Shape;
-use crate::{FileError, GgufError, Name};
+use crate::{FileError, GgufError, Name, Shape};
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// No decoder for this architecture.
-    #[error(
-        "metadata `general.architecture` is {found}, which is not supported; supported: {known}"
-    )]
+    #[error("metadata {key} is {found}, which is not supported; supported: {known}")]
     Architecture {
+        /// The key that says it.
+        key: Name,
         /// The name in the file.
         found: Name,
         /// The names that would do.

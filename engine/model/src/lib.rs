@@ -14,8 +14,11 @@ mod blueprint;
 mod checkpoint;
 mod decoder;
 mod error;
+mod keys;
 mod loader;
 mod place;
+mod placement;
+mod rope;
 pub mod spec;
 mod weights;
 
@@ -24,9 +27,9 @@ pub use blueprint::Blueprint;
 pub use checkpoint::{Bytes, Checkpoint};
 pub use decoder::Decoder;
 pub use error::ModelError;
-pub use place::Shape;
+pub use placement::Wanted;
 pub use spec::DecoderSpec;
 pub use weights::{
     Config, ElementType, Facts, Fault, FileError, Gguf, GgufError, Header, Mapped, Metadata, Name,
-    Section, Strings, TensorInfo,
+    Section, Shape, Strings, TensorInfo,
 };

@@ -1,10 +1,9 @@
-//! Brings weights from a file to a backend, one at a time.
+//! Brings weights from a checkpoint to a backend, one at a time.
 
 use engine_backend::{Backend, DType, Rope, Tensor};
 
-use crate::place::Place;
-use crate::weights::Mapped;
-use crate::{Blueprint, ModelError, TensorInfo};
+use crate::place::{Kind, Place};
+use crate::{Blueprint, Bytes, ModelError, TensorInfo};
 
 /// A blueprint and the backend that gets its weights.
 pub(crate) struct Loader<'a, B> {
@@ -12,61 +11,117 @@ pub(crate) struct Loader<'a, B> {
     pub(crate) blueprint: &'a Blueprint<'a>,
 }
 
-impl<B: Backend> Loader<'_, B> {
-    /// One weight whose outputs are those of the tensors at `places`, one after the other. The
-    /// file's bytes are mapped only until the backend has made them its own.
+impl<'a, B: Backend> Loader<'a, B> {
+    /// One weight whose outputs are those of the tensors at `places`, one after the other. Their
+    /// bytes are held only until the backend has made them its own.
     pub(crate) fn matrix(
         &mut self,
         places: &[Place],
         layer: usize,
     ) -> Result<B::Matrix, ModelError> {
-        let tensors: Vec<_> =
-            places.iter().map(|&place| self.blueprint.placement.tensor(place, layer)).collect();
-        let pieces = tensors
-            .iter()
-            .map(|tensor| self.blueprint.gguf.bytes(tensor))
-            .collect::<Result<Vec<_>, _>>()?;
-        let parts: Vec<_> =
-            tensors.iter().zip(&pieces).map(|(tensor, bytes)| part(tensor, bytes)).collect();
+        let tensors = places.iter().map(|&place| self.tensor(place, layer));
+        let held = tensors.map(|tensor| self.hold(tensor)).collect::<Result<Vec<_>, _>>()?;
+        let parts: Vec<_> = held.iter().map(|held| held.matrix(0, 1)).collect();
         Ok(self.backend.matrix(&parts)?)
     }
 
-    pub(crate) fn vector(&mut self, place: Place, layer: usize) -> Result<B::Vector, ModelError> {
-        self.fused_vector(&[place], layer)
+    /// One weight for each expert, each of the outputs of its tensors at `places`.
+    pub(crate) fn experts(
+        &mut self,
+        places: &[Place],
+        layer: usize,
+    ) -> Result<B::Experts, ModelError> {
+        let number = self.blueprint.spec().mixture.map_or(0, |mixture| mixture.router.experts);
+        let held = places
+            .iter()
+            .map(|&place| {
+                let tensors = self.blueprint.placement.find(place, layer);
+                tensors.iter().map(|tensor| self.hold(tensor)).collect::<Result<Vec<_>, _>>()
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let expert = |index| held.iter().map(|held| expert(held, index, number)).collect();
+        let experts: Vec<Vec<_>> = (0..number).map(expert).collect();
+        Ok(self.backend.experts(&experts)?)
+    }
+
+    /// The weight of a norm.
+    pub(crate) fn norm(&mut self, place: Place, layer: usize) -> Result<B::Vector, ModelError> {
+        self.vector(&[place], layer)
     }
 
     /// One vector of the tensors at `places`, one after the other.
-    pub(crate) fn fused_vector(
+    pub(crate) fn vector(
         &mut self,
         places: &[Place],
         layer: usize,
     ) -> Result<B::Vector, ModelError> {
         let mut values = Vec::new();
         for &place in places {
-            values.extend(self.values(self.blueprint.placement.tensor(place, layer))?);
+            let offset = match place.kind() {
+                Kind::Norm => self.blueprint.spec().norms.offset,
+                Kind::Bias | Kind::Divisors | Kind::Matrix => 0.0,
+            };
+            let stored = self.hold(self.tensor(place, layer))?.values();
+            values.extend(stored.into_iter().map(|value| value + offset));
         }
         Ok(self.backend.vector(&values)?)
     }
 
-    /// The spec's rotation, its frequencies divided by those that the file may have for a longer
-    /// context.
-    pub(crate) fn rope(&self) -> Result<Rope, ModelError> {
-        let mut rope = self.blueprint.spec().attention.rope.clone();
-        if let Some(tensor) = self.blueprint.placement.find(Place::RopeDivisors, 0) {
-            let divisors = self.values(tensor)?;
-            for (frequency, divisor) in rope.frequencies.iter_mut().zip(divisors) {
-                *frequency /= divisor;
+    /// The spec's rotations, their frequencies divided by those that the checkpoint may have for a
+    /// longer context.
+    pub(crate) fn ropes(&self) -> Result<Vec<Rope>, ModelError> {
+        let mut ropes = self.blueprint.spec().attention.ropes.clone();
+        for tensor in self.blueprint.placement.find(Place::RopeDivisors, 0) {
+            let divisors = self.hold(tensor)?.values();
+            for rope in &mut ropes {
+                let pairs = rope.frequencies.iter_mut().zip(&divisors);
+                pairs.for_each(|(frequency, divisor)| *frequency /= divisor);
             }
         }
-        Ok(rope)
+        Ok(ropes)
     }
 
-    fn values(&self, tensor: &TensorInfo) -> Result<Vec<f32>, ModelError> {
-        let bytes = self.blueprint.gguf.bytes(tensor)?;
-        Ok(match dtype(tensor) {
-            DType::Bf16 => decode(&bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-            DType::F16 => decode(&bytes, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
-            DType::F32 => decode(&bytes, f32::from_le_bytes),
+    fn tensor(&self, place: Place, layer: usize) -> &'a TensorInfo {
+        self.blueprint.placement.find(place, layer).first().expect("required places were filled")
+    }
+
+    fn hold(&self, tensor: &'a TensorInfo) -> Result<Held<'a>, ModelError> {
+        Ok(Held { tensor, bytes: self.blueprint.checkpoint.bytes(tensor)? })
+    }
+}
+
+/// One expert's part of what holds all `number` of them.
+fn expert<'a>(held: &'a [Held<'_>], index: usize, number: usize) -> Tensor<'a> {
+    match held {
+        [all] => all.matrix(index, number),
+        each => each[index].matrix(0, 1),
+    }
+}
+
+/// A tensor and its bytes.
+struct Held<'a> {
+    tensor: &'a TensorInfo,
+    bytes: Bytes,
+}
+
+impl Held<'_> {
+    /// The `index`th of `number` equal parts, as a matrix.
+    fn matrix(&self, index: usize, number: usize) -> Tensor<'_> {
+        let size = |index| {
+            let size = self.tensor.dimensions.get(index).copied().unwrap_or(1);
+            usize::try_from(size).expect("no larger than the file")
+        };
+        let rows = size(1) * size(2) / number;
+        let length = self.bytes.len() / number;
+        let bytes = &self.bytes[index * length..][..length];
+        Tensor { dtype: self.dtype(), rows, cols: size(0), bytes }
+    }
+
+    fn values(&self) -> Vec<f32> {
+        match self.dtype() {
+            DType::Bf16 => self.decode(|bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+            DType::F16 => self.decode(|bytes| half::f16::from_le_bytes(bytes).to_f32()),
+            DType::F32 => self.decode(f32::from_le_bytes),
             DType::Iq4Nl
             | DType::Iq4Xs
             | DType::Mxfp4
@@ -79,25 +134,18 @@ impl<B: Backend> Loader<'_, B> {
             | DType::Q5_1
             | DType::Q5K
             | DType::Q6K
-            | DType::Q8_0 => {
-                unreachable!("places of vectors take plain types alone")
-            }
-        })
+            | DType::Q8_0 => unreachable!("places of vectors take plain types alone"),
+        }
     }
-}
 
-fn part<'a>(tensor: &TensorInfo, bytes: &'a Mapped) -> Tensor<'a> {
-    let size = |index| {
-        let size = tensor.dimensions.get(index).copied().unwrap_or(1);
-        usize::try_from(size).expect("no larger than the file")
-    };
-    Tensor { dtype: dtype(tensor), rows: size(1), cols: size(0), bytes }
-}
+    fn decode<const N: usize>(&self, one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        self.bytes
+            .chunks_exact(N)
+            .map(|chunk| one(chunk.try_into().expect("chunks of N")))
+            .collect()
+    }
 
-fn dtype(tensor: &TensorInfo) -> DType {
-    tensor.element.dtype.expect("places take supported types alone")
-}
-
-fn decode<const N: usize>(bytes: &[u8], one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.chunks_exact(N).map(|chunk| one(chunk.try_into().expect("chunks of N"))).collect()
+    fn dtype(&self) -> DType {
+        self.tensor.element.dtype.expect("places take supported types alone")
+    }
 }

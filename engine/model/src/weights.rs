@@ -12,6 +12,7 @@ mod gguf;
 mod json;
 mod map;
 mod metadata;
+mod shape;
 mod tensor;
 mod value;
 
@@ -23,5 +24,6 @@ pub use fault::{Fault, FileError};
 pub use gguf::{Gguf, Header};
 pub use map::Mapped;
 pub use metadata::Metadata;
+pub use shape::Shape;
 pub use tensor::TensorInfo;
 pub use value::Strings;

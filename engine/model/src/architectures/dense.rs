@@ -1,83 +1,196 @@
-//! What Llama and its dense neighbours have in common: keys of the same names.
+//! What Llama and its neighbours have in common: the same sizes by the same keys.
+
+use std::num::NonZero;
 
 use engine_backend::{Activation, Heads, Rope, RopePairs};
 
 use crate::ModelError;
-use crate::architecture::{Keys, SIZES};
-use crate::spec::{AttentionSpec, Bias, DecoderSpec, Mlp, QkNorm};
+use crate::keys::{Key, Keys, LAYERS, SIZES};
+use crate::rope::{self, Reach};
+use crate::spec::{
+    AttentionSpec, Bias, DecoderSpec, GatedMlp, LayerSpec, Mlp, Norms, Output, QkNorm,
+};
 
 /// Where these architectures differ, beside the names of their weights.
 pub(crate) struct Traits {
     pub(crate) bias: Bias,
+    /// Pairs of rotated elements as a GGUF file has them; a `config.json` means halves.
     pub(crate) pairs: RopePairs,
     pub(crate) qk_norm: QkNorm,
 }
 
+const HEADS: Key<'_> = ("attention.head_count", "num_attention_heads");
+const KEYS: Key<'_> = ("attention.head_count_kv", "num_key_value_heads");
+const VALUE_DIM: Key<'_> = ("attention.value_length", "");
+const WINDOW: Key<'_> = ("attention.sliding_window", "sliding_window");
+
+/// A model whose layers all have a gated MLP with SiLU.
 pub(crate) fn spec(keys: &Keys<'_>, traits: &Traits) -> Result<DecoderSpec, ModelError> {
-    if let experts @ 1.. = keys.size_or("expert_count", &(0..=u32::MAX), Some(0))? {
-        return Err(keys.range("expert_count", experts, "0, since experts are not supported"));
-    }
-    let context = keys.size("context_length", &(1..=1 << 30))?;
-    let window = keys.size_or("attention.sliding_window", &(0..=u32::MAX), Some(0))?;
-    if (1..context).contains(&window) {
-        let expected = format!("none below the context of {context}: windows are not supported");
-        return Err(keys.range("attention.sliding_window", window, expected));
-    }
-    let width = keys.size("embedding_length", &SIZES)?;
+    let spec = frame(keys, traits)?;
+    let dense = Some(GatedMlp { activation: silu(keys)?, width: mlp_width(keys)? });
+    Ok(DecoderSpec { dense, ..spec })
+}
+
+/// All but the MLPs.
+pub(crate) fn frame(keys: &Keys<'_>, traits: &Traits) -> Result<DecoderSpec, ModelError> {
+    let context = keys.size(("context_length", "max_position_embeddings"), &(1..=1 << 30))?;
+    let width = keys.size(("embedding_length", "hidden_size"), &SIZES)?;
+    let layers = keys.size(("block_count", "num_hidden_layers"), &LAYERS)?;
     let heads = heads(keys, width)?;
+    let bias = bias(keys, traits.bias)?;
+    let rope = rope(keys, Reach::Global, (heads.dim, context), traits.pairs)?;
+    let scale = 1.0 / (heads.dim as f32).sqrt();
+    let windows = windows(keys, layers)?;
     Ok(DecoderSpec {
-        vocab: keys.vocab()?,
+        vocab: vocab(keys)?,
         context,
-        layers: keys.size("block_count", &SIZES)?,
         width,
-        norm_epsilon: keys.number_or("attention.layer_norm_rms_epsilon", None)?,
-        attention: AttentionSpec {
-            heads,
-            scale: 1.0 / (heads.dim as f32).sqrt(),
-            rope: rope(keys, heads.dim, traits.pairs)?,
-            bias: traits.bias,
-            qk_norm: traits.qk_norm,
-        },
-        mlp: Mlp::Gated {
-            activation: Activation::Silu,
-            width: keys.size("feed_forward_length", &SIZES)?,
-        },
+        embedding_scale: 1.0,
+        output: output(keys)?,
+        norms: Norms { epsilon: epsilon(keys)?, offset: 0.0, after: false },
+        attention: AttentionSpec { heads, scale, bias, qk_norm: traits.qk_norm, ropes: vec![rope] },
+        dense: None,
+        mixture: None,
+        layers: windows
+            .into_iter()
+            .map(|window| LayerSpec { window, rope: 0, mlp: Mlp::Dense })
+            .collect(),
     })
 }
 
-fn heads(keys: &Keys<'_>, width: usize) -> Result<Heads, ModelError> {
-    let queries = keys.size("attention.head_count", &SIZES)?;
-    let keys_values = keys.size_or("attention.head_count_kv", &SIZES, Some(queries))?;
+pub(crate) fn mlp_width(keys: &Keys<'_>) -> Result<usize, ModelError> {
+    keys.size(("feed_forward_length", "intermediate_size"), &SIZES)
+}
+
+pub(crate) fn silu(keys: &Keys<'_>) -> Result<Activation, ModelError> {
+    activation(keys, ("", "hidden_act"), &["silu", "swish"], Activation::Silu)
+}
+
+/// The only activation that an architecture has, by the names that a `config.json` may give to it.
+pub(crate) fn activation(
+    keys: &Keys<'_>,
+    key: Key<'_>,
+    names: &[&str],
+    only: Activation,
+) -> Result<Activation, ModelError> {
+    match keys.string_if(key)? {
+        Some(found) if !names.contains(&&*found) => {
+            Err(keys.range(key, found.escape_debug(), names[0]))
+        }
+        _ => Ok(only),
+    }
+}
+
+pub(crate) fn epsilon(keys: &Keys<'_>) -> Result<f32, ModelError> {
+    keys.number(("attention.layer_norm_rms_epsilon", "rms_norm_eps"))
+}
+
+/// A rotation, its pairs as the checkpoint's format has them.
+pub(crate) fn rope(
+    keys: &Keys<'_>,
+    reach: Reach,
+    sizes: (usize, usize),
+    pairs: RopePairs,
+) -> Result<Rope, ModelError> {
+    let rope = rope::read(keys, reach, sizes)?;
+    Ok(if keys.are_ggufs() { Rope { pairs, ..rope } } else { rope })
+}
+
+/// Number of tokens: the checkpoint's own key, or the length of the tokenizer's list in a GGUF file.
+pub(crate) fn vocab(keys: &Keys<'_>) -> Result<usize, ModelError> {
+    let key = ("vocab_size", "vocab_size");
+    let listed = keys.listed_tokens()?;
+    let vocab = match listed {
+        Some(listed) => keys.size_or(key, &SIZES, listed)?,
+        None => keys.size(key, &SIZES)?,
+    };
+    match listed {
+        Some(listed) if listed != vocab => {
+            let expected = format!("{listed}, the length of `tokenizer.ggml.tokens`");
+            Err(keys.range(key, vocab, expected))
+        }
+        _ => Ok(vocab),
+    }
+}
+
+/// A GGUF file whose embedding serves has no output weight; a `config.json` may say that it must
+/// have one.
+pub(crate) fn output(keys: &Keys<'_>) -> Result<Output, ModelError> {
+    Ok(match keys.flag_if(("", "tie_word_embeddings"))? {
+        Some(false) => Output::Own,
+        Some(true) | None => Output::Either,
+    })
+}
+
+pub(crate) fn heads(keys: &Keys<'_>, width: usize) -> Result<Heads, ModelError> {
+    let queries = keys.size(HEADS, &SIZES)?;
+    let keys_values = keys.size_or(KEYS, &SIZES, queries)?;
     if !queries.is_multiple_of(keys_values) {
         let expected = format!("a divisor of {queries}, the number of query heads");
-        return Err(keys.range("attention.head_count_kv", keys_values, expected));
+        return Err(keys.range(KEYS, keys_values, expected));
     }
-    let even = (width.is_multiple_of(queries)).then_some(width / queries);
-    let dim = keys.size_or("attention.key_length", &SIZES, even)?;
-    let value_dim = keys.size_or("attention.value_length", &SIZES, Some(dim))?;
+    let dim = match (width.is_multiple_of(queries)).then_some(width / queries) {
+        Some(even) => keys.size_or(("attention.key_length", "head_dim"), &SIZES, even)?,
+        None => keys.size(("attention.key_length", "head_dim"), &SIZES)?,
+    };
+    let value_dim = keys.size_or(VALUE_DIM, &SIZES, dim)?;
     if value_dim != dim {
-        let expected = format!("{dim}, the length of a key");
-        return Err(keys.range("attention.value_length", value_dim, expected));
+        return Err(keys.range(VALUE_DIM, value_dim, format!("{dim}, the length of a key")));
     }
     Ok(Heads { queries, keys_values, dim })
 }
 
-fn rope(keys: &Keys<'_>, dim: usize, pairs: RopePairs) -> Result<Rope, ModelError> {
-    let dims = keys.size_or("rope.dimension_count", &SIZES, Some(dim))?;
-    if dims > dim || !dims.is_multiple_of(2) {
-        let expected = format!("an even number up to {dim}, the size of a head");
-        return Err(keys.range("rope.dimension_count", dims, expected));
-    }
-    let base = f64::from(keys.number_or("rope.freq_base", Some(10_000.0))?);
-    let factor = match keys.string_or("rope.scaling.type", "none")? {
-        "none" => 1.0,
-        "linear" => f64::from(keys.number_or("rope.scaling.factor", None)?),
-        found => {
-            return Err(keys.range("rope.scaling.type", found.escape_debug(), "none or linear"));
+/// What the architecture has; a `config.json` may add biases, of which only these are known.
+fn bias(keys: &Keys<'_>, usual: Bias) -> Result<Bias, ModelError> {
+    for key in [("", "attention_bias"), ("", "mlp_bias")] {
+        if usual == Bias::Absent && keys.flag_or(key, false)? {
+            return Err(keys.range(key, true, "false: these biases are not supported"));
         }
-    };
-    let frequencies = (0..dims / 2)
-        .map(|pair| (base.powf(-2.0 * pair as f64 / dims as f64) / factor) as f32)
-        .collect();
-    Ok(Rope { pairs, frequencies, magnitude: 1.0 })
+    }
+    Ok(usual)
+}
+
+/// How far each layer sees: all of them within one window, or as far as a `config.json` says.
+pub(crate) fn windows(
+    keys: &Keys<'_>,
+    layers: usize,
+) -> Result<Vec<Option<NonZero<usize>>>, ModelError> {
+    let key = ("", "layer_types");
+    let window = window(keys)?;
+    if let Some(types) = keys.strings_if(key)? {
+        if types.len() != layers {
+            let expected = format!("{layers}, one for each layer");
+            return Err(keys.range(key, format_args!("an array of {}", types.len()), expected));
+        }
+        return types.iter().map(|kind| layer_window(keys, key, kind, window)).collect();
+    }
+    // Models that have this key use their window only if they say so, and only in later layers.
+    let first = keys.size_if(("", "max_window_layers"), &(0..=u32::MAX))?;
+    let used = keys.flag_or(("", "use_sliding_window"), first.is_none())?;
+    let first = first.unwrap_or(0);
+    Ok((0..layers).map(|layer| window.filter(|_| used && layer >= first)).collect())
+}
+
+/// The window of those layers that have one.
+pub(crate) fn window(keys: &Keys<'_>) -> Result<Option<NonZero<usize>>, ModelError> {
+    Ok(keys.size_if(WINDOW, &(0..=u32::MAX))?.and_then(NonZero::new))
+}
+
+fn layer_window(
+    keys: &Keys<'_>,
+    key: Key<'_>,
+    kind: &str,
+    window: Option<NonZero<usize>>,
+) -> Result<Option<NonZero<usize>>, ModelError> {
+    match kind {
+        "full_attention" => Ok(None),
+        "sliding_attention" if window.is_some() => Ok(window),
+        "sliding_attention" => {
+            Err(keys.range(WINDOW, "absent", "a number of positions, since layers need it"))
+        }
+        found => {
+            let expected = "layers of full_attention or sliding_attention";
+            Err(keys.range(key, found.escape_debug(), expected))
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The attention of one layer.
 
-use engine_backend::{Backend, Rope};
+use engine_backend::{AttentionShape, Backend, Rope};
 
 use super::Scratch;
 use crate::ModelError;
@@ -30,13 +30,13 @@ impl<B: Backend> Attention<B> {
             qkv: loader.matrix(&[Place::Query, Place::Key, Place::Value], layer)?,
             bias: match bias {
                 Bias::Absent => None,
-                Bias::QueriesKeysValues => Some(loader.fused_vector(&biases, layer)?),
+                Bias::QueriesKeysValues => Some(loader.vector(&biases, layer)?),
             },
             norms: match qk_norm {
                 QkNorm::Absent => None,
                 QkNorm::EachHead => Some(HeadNorms {
-                    query: loader.vector(Place::QueryNorm, layer)?,
-                    key: loader.vector(Place::KeyNorm, layer)?,
+                    query: loader.norm(Place::QueryNorm, layer)?,
+                    key: loader.norm(Place::KeyNorm, layer)?,
                 }),
             },
             output: loader.matrix(&[Place::AttentionOutput], layer)?,
@@ -48,7 +48,7 @@ impl<B: Backend> Attention<B> {
         &self,
         backend: &mut B,
         step: &B::Step,
-        spec: &AttentionSpec,
+        shape: AttentionShape,
         (rope, epsilon): (&Rope, f32),
         cache: &mut B::Cache,
         scratch: &mut Scratch<B>,
@@ -56,10 +56,10 @@ impl<B: Backend> Attention<B> {
         let Scratch { normed, qkv, attended, delta, .. } = scratch;
         backend.linear(normed, &self.qkv, self.bias.as_ref(), qkv);
         if let Some(HeadNorms { query, key }) = &self.norms {
-            backend.head_rms_norm(qkv, spec.heads, query, key, epsilon);
+            backend.head_rms_norm(qkv, shape.heads, query, key, epsilon);
         }
-        backend.rope_and_store(qkv, step, spec.heads, rope, cache);
-        backend.attend(qkv, step, spec.heads, spec.scale, cache, attended);
+        backend.rope_and_store(qkv, step, shape.heads, rope, cache);
+        backend.attend(qkv, step, shape, cache, attended);
         backend.linear(attended, &self.output, None, delta);
     }
 }

@@ -1,6 +1,6 @@
 //! Damaged files: whatever the damage, the answer is a header or an error, and neither is large.
 
-use engine_model::{Blueprint, Gguf, Header};
+use engine_model::{Blueprint, Checkpoint, Header};
 use proptest::prelude::*;
 
 use crate::model::tiny;
@@ -44,7 +44,7 @@ fn a_model_with_any_byte_wrong_is_read_or_refused() {
     for index in 0..header_bytes {
         damaged[index] ^= 0x11;
         std::fs::write(&path, &damaged).unwrap();
-        if let Ok(gguf) = Gguf::open(&path) {
+        if let Ok(gguf) = Checkpoint::open(&path) {
             // What is refused here is refused in words; what is not fits the file.
             if let Ok(blueprint) = Blueprint::read(&gguf) {
                 assert!(blueprint.spec().width < damaged.len());

@@ -1,6 +1,7 @@
 //! Reading GGUF files that nobody vouches for.
 
 mod damage;
+mod experts;
 mod hostile;
 mod model;
 mod neighbours;

@@ -1,0 +1,114 @@
+//! The activations of a step.
+
+use engine_backend::Backend;
+
+use crate::ModelError;
+use crate::spec::{DecoderSpec, GatedMlp, Mixture};
+
+/// The activations of a step, allocated once for the largest.
+///
+/// Every position has a row, but in `picked` and `logits`, where every drawn token has one.
+pub(crate) struct Scratch<B: Backend> {
+    pub(crate) residual: B::Buffer,
+    pub(crate) normed: B::Buffer,
+    pub(crate) qkv: B::Buffer,
+    pub(crate) attended: B::Buffer,
+    /// What attention or MLP gives.
+    pub(crate) delta: B::Buffer,
+    /// The same, normed, where the model does that.
+    pub(crate) delta_normed: Option<B::Buffer>,
+    pub(crate) dense: Option<MlpScratch<B>>,
+    pub(crate) mixture: Option<MixtureScratch<B>>,
+    pub(crate) picked: B::Buffer,
+    pub(crate) logits: B::Buffer,
+}
+
+/// Between the products of a gated MLP.
+pub(crate) struct MlpScratch<B: Backend> {
+    pub(crate) gate_up: B::Buffer,
+    pub(crate) gated: B::Buffer,
+}
+
+/// Between the products of experts: a row for every choice, but in `scores` and `shared`.
+pub(crate) struct MixtureScratch<B: Backend> {
+    pub(crate) scores: B::Buffer,
+    pub(crate) routes: B::Routes,
+    pub(crate) experts: MlpScratch<B>,
+    pub(crate) outputs: B::Buffer,
+    pub(crate) shared: Option<SharedScratch<B>>,
+}
+
+/// Between the products of the shared expert.
+pub(crate) struct SharedScratch<B: Backend> {
+    pub(crate) mlp: MlpScratch<B>,
+    pub(crate) output: B::Buffer,
+    pub(crate) gate: B::Buffer,
+}
+
+impl<B: Backend> Scratch<B> {
+    pub(crate) fn allocate(
+        backend: &mut B,
+        spec: &DecoderSpec,
+        rows_max: usize,
+        tokens_max: usize,
+    ) -> Result<Self, ModelError> {
+        let heads = spec.attention.heads;
+        let width = spec.width;
+        let after = spec.norms.after.then(|| backend.buffer(tokens_max, width)).transpose()?;
+        let dense = spec.dense.map(|mlp| MlpScratch::allocate(backend, tokens_max, mlp.width));
+        let mixture = spec
+            .mixture
+            .map(|mixture| MixtureScratch::allocate(backend, tokens_max, width, mixture));
+        Ok(Self {
+            residual: backend.buffer(tokens_max, width)?,
+            normed: backend.buffer(tokens_max, width)?,
+            qkv: backend.buffer(tokens_max, heads.qkv_width())?,
+            attended: backend.buffer(tokens_max, heads.out_width())?,
+            delta: backend.buffer(tokens_max, width)?,
+            delta_normed: after,
+            dense: dense.transpose()?,
+            mixture: mixture.transpose()?,
+            picked: backend.buffer(rows_max, width)?,
+            logits: backend.buffer(rows_max, spec.vocab)?,
+        })
+    }
+}
+
+impl<B: Backend> MlpScratch<B> {
+    fn allocate(backend: &mut B, rows: usize, width: usize) -> Result<Self, ModelError> {
+        let gate_up = backend.buffer(rows, 2 * width)?;
+        Ok(Self { gate_up, gated: backend.buffer(rows, width)? })
+    }
+}
+
+impl<B: Backend> MixtureScratch<B> {
+    fn allocate(
+        backend: &mut B,
+        rows: usize,
+        width: usize,
+        Mixture { router, expert, shared }: Mixture,
+    ) -> Result<Self, ModelError> {
+        let choices = rows * router.chosen;
+        let shared = shared.map(|shared| SharedScratch::allocate(backend, rows, width, shared));
+        Ok(Self {
+            scores: backend.buffer(rows, router.experts)?,
+            routes: backend.routes(rows, router)?,
+            experts: MlpScratch::allocate(backend, choices, expert.width)?,
+            outputs: backend.buffer(choices, width)?,
+            shared: shared.transpose()?,
+        })
+    }
+}
+
+impl<B: Backend> SharedScratch<B> {
+    fn allocate(
+        backend: &mut B,
+        rows: usize,
+        width: usize,
+        shared: GatedMlp,
+    ) -> Result<Self, ModelError> {
+        let mlp = MlpScratch::allocate(backend, rows, shared.width)?;
+        let output = backend.buffer(rows, width)?;
+        Ok(Self { mlp, output, gate: backend.buffer(rows, 1)? })
+    }
+}
