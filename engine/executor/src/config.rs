@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use engine_backend::DType;
+
 /// Settings of an engine; they hold for its whole life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -12,6 +14,8 @@ pub struct Config {
     pub threads: usize,
     /// Positions in a cache block.
     pub block_size: u32,
+    /// How keys and values are kept.
+    pub kv_type: KvType,
     /// Most bytes that the cache of keys and values may take.
     pub kv_bytes_max: u64,
     /// Most rows in a step.
@@ -34,6 +38,16 @@ pub enum Device {
     Cuda,
     /// Nothing runs; tokens are made up after the time that a step would take.
     Sim,
+}
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvType {
+    /// In half precision.
+    #[default]
+    F16,
+    /// In single precision, as they were computed.
+    F32,
 }
 
 /// A setting out of range.
@@ -59,6 +73,7 @@ impl Default for Config {
             device: Device::Auto,
             threads: 0,
             block_size: 16,
+            kv_type: KvType::F16,
             kv_bytes_max: 1 << 30,
             rows_max: 64,
             step_tokens_max: 512,
@@ -80,6 +95,16 @@ impl Config {
         // Every row of a step has at least one position.
         let step_tokens = u64::from(self.rows_max)..=STEP_TOKENS_MAX;
         check("step_tokens_max", self.step_tokens_max.into(), step_tokens)
+    }
+}
+
+impl KvType {
+    /// The type to a backend.
+    pub(crate) const fn dtype(self) -> DType {
+        match self {
+            Self::F16 => DType::F16,
+            Self::F32 => DType::F32,
+        }
     }
 }
 

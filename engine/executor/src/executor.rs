@@ -30,8 +30,9 @@ impl<B: Backend> BackendExecutor<B> {
         let info = info::<B>(&blueprint, file, config)?;
         let (rows_max, tokens_max) = (info.rows_max as usize, info.step_tokens_max as usize);
         let decoder = Decoder::load(&mut backend, &blueprint, rows_max, tokens_max)?;
-        let shape = decoder.spec().cache_shape(info.num_blocks as usize, info.block_size as usize);
-        let caches = (0..decoder.spec().layers)
+        let (num_blocks, block_size) = (info.num_blocks as usize, info.block_size as usize);
+        let shape = decoder.spec().cache_shape(num_blocks, block_size, config.kv_type.dtype());
+        let caches = (0..decoder.spec().layers.len())
             .map(|_| backend.cache(shape))
             .collect::<Result<Vec<_>, _>>()?;
         let blocks_max = rows_max * info.context.div_ceil(info.block_size) as usize;
@@ -77,7 +78,7 @@ fn info<B: Backend>(
         num_blocks: pool.num_blocks,
         rows_max: config.rows_max,
         step_tokens_max: config.step_tokens_max,
-        weight_bytes: file.gguf().header().tensor_bytes(),
+        weight_bytes: file.checkpoint().tensor_bytes(),
         kv_bytes: pool.bytes,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engine_model::{Blueprint, Gguf};
+use engine_model::{Blueprint, Checkpoint, Facts, Metadata};
 
 use crate::{LoadError, Summary, TextAssets};
 
@@ -10,7 +10,7 @@ use crate::{LoadError, Summary, TextAssets};
 /// so that also a model that cannot can be inspected.
 #[derive(Debug)]
 pub struct ModelFile {
-    gguf: Gguf,
+    checkpoint: Checkpoint,
 }
 
 impl ModelFile {
@@ -20,9 +20,10 @@ impl ModelFile {
     /// # Errors
     /// The file cannot be read, or something in it is wrong.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
-        let gguf = Gguf::open(path).map_err(LoadError::Model)?;
-        TextAssets::read(&gguf.header().metadata)?;
-        Ok(Self { gguf })
+        let checkpoint = Checkpoint::open(path)?;
+        let file = Self { checkpoint };
+        TextAssets::read(file.metadata())?;
+        Ok(file)
     }
 
     /// Whether [`crate::load`] can run this model, as far as the header tells.
@@ -37,20 +38,20 @@ impl ModelFile {
     /// What a tokenizer and a chat template are built from.
     #[must_use]
     pub fn text(&self) -> TextAssets {
-        TextAssets::read(&self.gguf.header().metadata).expect("was read when the file was opened")
+        TextAssets::read(self.metadata()).expect("was read when the file was opened")
     }
 
     /// The model's name, if the file says it.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.gguf.header().metadata.string("general.name").ok().flatten()
+        self.metadata().string("general.name").ok().flatten()
     }
 
     /// Most positions of one sequence that the model was trained for; 0 if the file does not say
     /// it.
     #[must_use]
     pub fn context(&self) -> u32 {
-        let metadata = &self.gguf.header().metadata;
+        let metadata = self.metadata();
         let architecture = metadata.string("general.architecture").ok().flatten();
         let key = format!("{}.context_length", architecture.unwrap_or_default());
         metadata.u32(&key).ok().flatten().unwrap_or_default()
@@ -63,10 +64,15 @@ impl ModelFile {
     }
 
     pub(crate) fn blueprint(&self) -> Result<Blueprint<'_>, LoadError> {
-        Ok(Blueprint::read(&self.gguf)?)
+        Ok(Blueprint::read(&self.checkpoint)?)
     }
 
-    pub(crate) const fn gguf(&self) -> &Gguf {
-        &self.gguf
+    pub(crate) const fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    pub(crate) fn metadata(&self) -> &Metadata {
+        let Facts::Gguf(metadata) = self.checkpoint.facts() else { unreachable!() };
+        metadata
     }
 }

@@ -21,7 +21,7 @@ impl Pool {
     /// As many blocks as the configuration's bytes hold, but no more than `rows_max` sequences of
     /// full length can use.
     pub(crate) fn plan<B: Backend>(spec: &DecoderSpec, config: &Config) -> Result<Self, LoadError> {
-        let block_bytes = block_bytes::<B>(spec, config.block_size);
+        let block_bytes = block_bytes::<B>(spec, config);
         Self::fit(spec.context as u64, block_bytes, config)
     }
 
@@ -48,9 +48,9 @@ impl Pool {
 }
 
 /// Bytes of one block over all layers.
-pub(crate) fn block_bytes<B: Backend>(spec: &DecoderSpec, block_size: u32) -> u64 {
-    let layer = B::cache_bytes(spec.cache_shape(1, block_size as usize));
-    layer as u64 * spec.layers as u64
+pub(crate) fn block_bytes<B: Backend>(spec: &DecoderSpec, config: &Config) -> u64 {
+    let shape = spec.cache_shape(1, config.block_size as usize, config.kv_type.dtype());
+    B::cache_bytes(shape) as u64 * spec.layers.len() as u64
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod summary;
 mod text;
 mod ticket;
 
-pub use config::{Config, ConfigError, Device};
+pub use config::{Config, ConfigError, Device, KvType};
 pub use error::LoadError;
 pub use executor::BackendExecutor;
 pub use file::ModelFile;

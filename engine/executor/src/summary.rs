@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use engine_cpu::CpuBackend;
-use engine_model::{Blueprint, DecoderSpec, Header};
+use engine_model::{Blueprint, DecoderSpec, TensorInfo};
 
 use crate::kv::block_bytes;
 use crate::{Config, ModelFile};
@@ -14,7 +14,6 @@ use crate::{Config, ModelFile};
 pub struct Summary {
     architecture: Option<String>,
     name: Option<String>,
-    version: u32,
     parameters: u64,
     weight_bytes: u64,
     /// By the type's name.
@@ -49,16 +48,14 @@ impl Summary {
     }
 
     pub(crate) fn new(file: &ModelFile) -> Self {
-        let header = file.gguf().header();
-        let metadata = &header.metadata;
+        let (tensors, metadata) = (file.checkpoint().tensors(), file.metadata());
         let text = |key| metadata.string(key).ok().flatten().map(str::to_owned);
         Self {
             architecture: text("general.architecture"),
             name: text("general.name"),
-            version: header.version,
-            parameters: header.tensors.iter().map(engine_model::TensorInfo::num_elements).sum(),
-            weight_bytes: header.tensor_bytes(),
-            elements: count(header),
+            parameters: tensors.iter().map(engine_model::TensorInfo::num_elements).sum(),
+            weight_bytes: file.checkpoint().tensor_bytes(),
+            elements: count(tensors),
             vocabulary: metadata
                 .strings("tokenizer.ggml.tokens")
                 .ok()
@@ -77,8 +74,9 @@ impl Summary {
 impl Sizes {
     fn new(blueprint: &Blueprint<'_>) -> Self {
         let spec = blueprint.spec().clone();
-        let block_size = Config::default().block_size;
-        let block_bytes = block_bytes::<CpuBackend>(&spec, block_size);
+        let config = Config::default();
+        let block_size = config.block_size;
+        let block_bytes = block_bytes::<CpuBackend>(&spec, &config);
         Self { spec, ties_output: blueprint.ties_output(), block_bytes, block_size }
     }
 
@@ -89,9 +87,9 @@ impl Sizes {
     }
 }
 
-fn count(header: &Header) -> BTreeMap<&'static str, Count> {
+fn count(tensors: &[TensorInfo]) -> BTreeMap<&'static str, Count> {
     let mut elements = BTreeMap::<_, Count>::new();
-    for tensor in &header.tensors {
+    for tensor in tensors {
         let count = elements.entry(tensor.element.name).or_default();
         count.tensors += 1;
         count.bytes += tensor.bytes.len() as u64;
@@ -106,7 +104,6 @@ impl fmt::Display for Summary {
         };
         line(f, "name", text(&self.name))?;
         line(f, "architecture", text(&self.architecture))?;
-        line(f, "format", format_args!("GGUF version {}", self.version))?;
         line(f, "parameters", grouped(self.parameters))?;
         line(f, "context", format_args!("{} tokens", grouped(self.context.into())))?;
         line(f, "vocabulary", format_args!("{} tokens", grouped(self.vocabulary as u64)))?;
@@ -124,10 +121,9 @@ impl fmt::Display for Summary {
 
 impl fmt::Display for Sizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DecoderSpec { layers, width, attention, mlp, .. } = &self.spec;
+        let DecoderSpec { layers, width, attention, .. } = &self.spec;
         let heads = attention.heads;
-        let engine_model::spec::Mlp::Gated { width: mlp_width, .. } = mlp;
-        line(f, "layers", format_args!("{layers}, {width} wide, feed-forward {mlp_width} wide"))?;
+        line(f, "layers", format_args!("{}, {width} wide", layers.len()))?;
         let engine_backend::Heads { queries, keys_values, dim } = heads;
         line(f, "heads", format_args!("{queries} of {dim}, {keys_values} for keys and values"))?;
         line(

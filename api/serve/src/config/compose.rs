@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Config, Device, Failure};
+use super::{Config, Device, Failure, KvType};
 
 /// What the crates below are started with.
 pub(crate) struct Composed {
@@ -22,6 +22,7 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
             device: device(engine.device),
             threads: engine.threads as usize,
             block_size: engine.block_size,
+            kv_type: kv_type(engine.kv_type),
             kv_bytes_max: engine.kv_bytes_max,
             rows_max: engine.rows_max,
             step_tokens_max: engine.step_tokens_max,
@@ -65,6 +66,13 @@ fn device(device: Device) -> engine::Device {
         Device::Cpu => engine::Device::Cpu,
         Device::Cuda => engine::Device::Cuda,
         Device::Sim => engine::Device::Sim,
+    }
+}
+
+fn kv_type(kv_type: KvType) -> engine::KvType {
+    match kv_type {
+        KvType::F16 => engine::KvType::F16,
+        KvType::F32 => engine::KvType::F32,
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Engine {
     pub(crate) threads: u32,
     /// Positions in a cache block.
     pub(crate) block_size: u32,
+    /// How keys and values are kept.
+    pub(crate) kv_type: KvType,
     /// Bytes of the key and value cache.
     pub(crate) kv_bytes_max: u64,
     /// Most sequences in a step.
@@ -77,6 +79,14 @@ pub(crate) enum Device {
     Cpu,
     Cuda,
     Sim,
+}
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KvType {
+    F16,
+    F32,
 }
 
 /// What follows when the engine fails.
@@ -179,6 +189,7 @@ impl Default for Engine {
             device: Device::Auto,
             threads: 0,
             block_size: 16,
+            kv_type: KvType::F16,
             kv_bytes_max: 1 << 30,
             rows_max: 64,
             step_tokens_max: 512,
