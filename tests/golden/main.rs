@@ -7,6 +7,8 @@ mod batch;
 mod dice;
 #[path = "../../engine/executor/tests/engine/driver.rs"]
 mod driver;
+#[path = "../../engine/cpu/tests/reference/floats.rs"]
+mod floats;
 mod forced;
 #[path = "../../engine/executor/tests/engine/naive.rs"]
 mod naive;

@@ -2,10 +2,12 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
 
 mod blocks;
+mod floats;
 
-use blocks::{block, floats};
+use blocks::block;
 use engine_backend::{Backend, DType, StepLayout, Tensor};
 use engine_cpu::{Buffer, CpuBackend, Isa};
+use floats::floats;
 
 /// A linear congruential generator (Knuth's MMIX constants).
 pub(crate) struct Random(pub(crate) u64);

@@ -4,6 +4,8 @@ mod assets;
 mod batch;
 mod dice;
 mod driver;
+#[path = "../../../cpu/tests/reference/floats.rs"]
+mod floats;
 mod loading;
 mod naive;
 mod parity;

@@ -5,10 +5,12 @@
 //! backends do.
 
 use engine_backend::{
-    Activation, Backend, BackendError, CacheShape, DType, Event, Heads, Rope, RopePairs,
-    StepLayout, Tensor,
+    Activation, AttentionShape, Backend, BackendError, CacheShape, Event, ExpertInput, Heads, Rope,
+    RopePairs, Router, StepLayout, Tensor,
 };
-use half::{bf16, f16};
+use half::f16;
+
+use crate::floats::floats;
 
 /// Where numbers lose digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,15 @@ pub(crate) struct Matrix {
     quantised: Vec<bool>,
 }
 
+/// Who goes to which expert.
+#[derive(Default)]
+pub(crate) struct Routes {
+    /// Expert and position of each choice, sorted.
+    choices: Vec<(usize, usize)>,
+    /// For each position its experts and their weights, the largest first.
+    chosen: Vec<Vec<(usize, f32)>>,
+}
+
 /// Keys and values by slot, `[slots, heads, dim]` each.
 pub(crate) struct Cache {
     block_size: usize,
@@ -66,6 +77,15 @@ impl Naive {
         match self.rounding {
             Rounding::None => value,
             Rounding::Served => f16::from_f32(value).to_f32(),
+        }
+    }
+
+    /// One row against all outputs of a weight.
+    fn product(&self, x: &[f32], weight: &Matrix, bias: Option<&Vec<f32>>, out: &mut [f32]) {
+        let met = self.met(x);
+        for (index, (weight, quantised)) in weight_rows(weight).enumerate() {
+            let x = if quantised { &met } else { x };
+            out[index] = dot(x, weight) + bias.map_or(0.0, |bias| bias[index]);
         }
     }
 
@@ -104,6 +124,8 @@ impl Backend for Naive {
     type Buffer = Rows;
     type Vector = Vec<f32>;
     type Matrix = Matrix;
+    type Experts = Vec<Matrix>;
+    type Routes = Routes;
     type Cache = Cache;
     type Step = StepLayout;
     type Event = Drawn;
@@ -117,12 +139,24 @@ impl Backend for Naive {
     }
 
     fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Matrix, BackendError> {
-        let values = parts.iter().flat_map(dequantise).collect();
+        let blocks = |part: &Tensor<'_>| {
+            let (dtype, bytes) = (part.dtype, part.bytes.chunks_exact(part.dtype.block_bytes()));
+            bytes.flat_map(|block| floats(dtype, block)).collect::<Vec<_>>()
+        };
+        let values = parts.iter().flat_map(blocks).collect();
         let quantised = parts
             .iter()
             .flat_map(|part| std::iter::repeat_n(part.dtype.block_elements() > 1, part.rows))
             .collect();
         Ok(Matrix { cols: parts[0].cols, values, quantised })
+    }
+
+    fn experts(&mut self, experts: &[Vec<Tensor<'_>>]) -> Result<Vec<Matrix>, BackendError> {
+        experts.iter().map(|parts| self.matrix(parts)).collect()
+    }
+
+    fn routes(&mut self, _: usize, _: Router) -> Result<Routes, BackendError> {
+        Ok(Routes::default())
     }
 
     fn cache_bytes(shape: CacheShape) -> usize {
@@ -147,11 +181,10 @@ impl Backend for Naive {
         }
     }
 
-    fn embed(&mut self, table: &Matrix, step: &StepLayout, out: &mut Rows) {
+    fn embed(&mut self, table: &Matrix, step: &StepLayout, scale: f32, out: &mut Rows) {
         out.fill(step.tokens.len(), |row, out| {
-            out.copy_from_slice(
-                &table.values[step.tokens[row] as usize * table.cols..][..table.cols],
-            );
+            let embedding = &table.values[step.tokens[row] as usize * table.cols..][..table.cols];
+            out.iter_mut().zip(embedding).for_each(|(out, x)| *out = x * scale);
         });
     }
 
@@ -178,13 +211,7 @@ impl Backend for Naive {
     }
 
     fn linear(&mut self, x: &Rows, weight: &Matrix, bias: Option<&Vec<f32>>, out: &mut Rows) {
-        out.fill(x.rows().len(), |row, out| {
-            let (exact, met) = (x.row(row), self.met(x.row(row)));
-            for (index, weight) in weight_rows(weight).enumerate() {
-                let x = if weight.1 { &met } else { exact };
-                out[index] = dot(x, weight.0) + bias.map_or(0.0, |bias| bias[index]);
-            }
-        });
+        out.fill(x.rows().len(), |row, out| self.product(x.row(row), weight, bias, out));
     }
 
     fn head_rms_norm(
@@ -235,15 +262,16 @@ impl Backend for Naive {
         &mut self,
         qkv: &Rows,
         step: &StepLayout,
-        heads: Heads,
-        scale: f32,
+        AttentionShape { heads, scale, window }: AttentionShape,
         cache: &Cache,
         out: &mut Rows,
     ) {
         out.set_rows(step.tokens.len());
         for span in &step.spans {
             for (nth, token) in span.tokens.clone().enumerate() {
-                let slots: Vec<_> = (0..=span.start + nth)
+                let position = span.start + nth;
+                let first = window.map_or(0, |window| (position + 1).saturating_sub(window.get()));
+                let slots: Vec<_> = (first..=position)
                     .map(|position| {
                         let block = step.blocks[span.blocks.clone()][position / cache.block_size];
                         block as usize * cache.block_size + position % cache.block_size
@@ -260,13 +288,60 @@ impl Backend for Naive {
     }
 
     fn gated(&mut self, gate_up: &Rows, activation: Activation, out: &mut Rows) {
-        let Activation::Silu = activation;
         out.fill(gate_up.rows().len(), |row, out| {
             let (gate, up) = gate_up.row(row).split_at(out.len());
             for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-                *out = gate / (1.0 + (-gate).exp()) * up;
+                *out = activate(activation, *gate) * up;
             }
         });
+    }
+
+    fn route(&mut self, scores: &Rows, router: Router, routes: &mut Routes) {
+        assert_eq!(scores.width, router.experts);
+        routes.chosen = scores.rows().map(|row| choose(row, router)).collect();
+        routes.choices = (0..router.experts)
+            .flat_map(|expert| (0..routes.chosen.len()).map(move |position| (expert, position)))
+            .filter(|&(expert, position)| {
+                routes.chosen[position].iter().any(|(chosen, _)| *chosen == expert)
+            })
+            .collect();
+    }
+
+    fn expert_linear(
+        &mut self,
+        x: &Rows,
+        input: ExpertInput,
+        weight: &Vec<Matrix>,
+        routes: &Routes,
+        out: &mut Rows,
+    ) {
+        out.fill(routes.choices.len(), |choice, out| {
+            let (expert, position) = routes.choices[choice];
+            let row = match input {
+                ExpertInput::Choices => choice,
+                ExpertInput::Positions => position,
+            };
+            self.product(x.row(row), &weight[expert], None, out);
+        });
+    }
+
+    fn combine(&mut self, x: &Rows, routes: &Routes, out: &mut Rows) {
+        out.fill(routes.chosen.len(), |position, out| {
+            out.fill(0.0);
+            for &(expert, weight) in &routes.chosen[position] {
+                let mut choices = routes.choices.iter();
+                let choice = choices.position(|choice| *choice == (expert, position));
+                let x = x.row(choice.expect("every choice has a row"));
+                out.iter_mut().zip(x).for_each(|(out, x)| *out += weight * x);
+            }
+        });
+    }
+
+    fn add_gated(&mut self, x: &Rows, gate: &Rows, out: &mut Rows) {
+        for (row, out) in out.values.chunks_exact_mut(out.width).enumerate() {
+            let share = sigmoid(gate.row(row)[0]);
+            out.iter_mut().zip(x.row(row)).for_each(|(out, x)| *out += x * share);
+        }
     }
 
     fn gather(&mut self, x: &Rows, step: &StepLayout, out: &mut Rows) {
@@ -301,6 +376,36 @@ fn as_bytes(unit: &[f32]) -> Vec<f32> {
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn activate(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Gelu => {
+            let inner = (2.0 / std::f32::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::Silu => x * sigmoid(x),
+    }
+}
+
+/// The experts that a position chooses and their weights, the largest first.
+fn choose(scores: &[f32], router: Router) -> Vec<(usize, f32)> {
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<_> = scores.iter().map(|score| (score - most).exp()).collect();
+    let mut order: Vec<_> = (0..router.experts).collect();
+    // The sort keeps the order of equals.
+    order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
+    order.truncate(router.chosen);
+    let of = if router.normalised {
+        order.iter().map(|&expert| shares[expert]).sum::<f32>()
+    } else {
+        shares.iter().sum()
+    };
+    order.into_iter().map(|expert| (expert, shares[expert] / of)).collect()
 }
 
 fn turn(head: &mut [f32], position: f32, rope: &Rope) {
@@ -354,50 +459,4 @@ fn largest(logits: &[f32]) -> Option<u32> {
         }
     }
     Some(best as u32)
-}
-
-fn dequantise(tensor: &Tensor<'_>) -> Vec<f32> {
-    let blocks = tensor.bytes.chunks_exact(tensor.dtype.block_bytes());
-    let mut out = Vec::with_capacity(tensor.rows * tensor.cols);
-    for block in blocks {
-        let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
-        match tensor.dtype {
-            DType::Bf16 => out.push(bf16::from_le_bytes([block[0], block[1]]).to_f32()),
-            DType::F16 => out.push(half(0)),
-            DType::F32 => out.push(f32::from_le_bytes(block.try_into().expect("four bytes"))),
-            DType::Q4_1 => {
-                let low = block[4..].iter().map(|byte| byte & 15);
-                let high = block[4..].iter().map(|byte| byte >> 4);
-                out.extend(low.chain(high).map(|q| half(0) * f32::from(q) + half(2)));
-            }
-            DType::Q6K => out.extend((0..256).map(|index| half(208) * q6k(block, index))),
-            DType::Q8_0 => {
-                out.extend(block[2..].iter().map(|&q| half(0) * f32::from(q.cast_signed())));
-            }
-            DType::Iq4Nl
-            | DType::Iq4Xs
-            | DType::Mxfp4
-            | DType::Q2K
-            | DType::Q3K
-            | DType::Q4_0
-            | DType::Q4K
-            | DType::Q5_0
-            | DType::Q5_1
-            | DType::Q5K => {
-                panic!("no test here has weights of type {:?}", tensor.dtype)
-            }
-        }
-    }
-    out
-}
-
-/// One element of a block of 256, before the block's scale. Each half of the block has four groups
-/// of 32 that share bytes: low four bits in `ql`, high two bits in `qh`.
-fn q6k(block: &[u8], index: usize) -> f32 {
-    let (half, group, at) = (index / 128, index % 128 / 32, index % 32);
-    let low = block[half * 64 + group % 2 * 32 + at] >> (group / 2 * 4) & 15;
-    let high = block[128 + half * 32 + at] >> (group * 2) & 3;
-    let scale = block[192 + index / 16].cast_signed();
-    let q = i32::from(low | high << 4) - 32;
-    f32::from(scale) * q as f32
 }
