@@ -8,5 +8,7 @@ mod desk;
 mod hub;
 mod model;
 mod pypi;
+mod running;
 mod server;
 mod serving;
+mod streaming;

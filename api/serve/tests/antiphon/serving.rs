@@ -1,22 +1,13 @@
 //! A server from its first line to its exit code.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStderr, Command};
 
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
 use crate::model::tiny;
-
-/// A server that is ready. Ends with the value at the latest.
-struct Running {
-    child: Child,
-    address: String,
-    /// What it says to be ready: two lines.
-    said: [String; 2],
-    log: Option<BufReader<ChildStderr>>,
-}
+use crate::running::Running;
 
 /// A desk with a model on it.
 fn desk() -> Desk {
@@ -29,47 +20,6 @@ fn desk() -> Desk {
 }
 
 impl Running {
-    fn start(desk: &Desk, arguments: &[&str]) -> Self {
-        let options = [&["serve", "--model", "tiny.gguf", "--port", "0"], arguments].concat();
-        let mut child = desk.start(&options);
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let log = child.stderr.take().map(BufReader::new);
-        let said = [(); 2].map(|()| {
-            let mut line = String::new();
-            out.read_line(&mut line).unwrap();
-            line.trim_end().to_owned()
-        });
-        let address =
-            said[0].split("http://").last().unwrap().trim_end_matches("; try:").to_owned();
-        Self { child, address, said, log }
-    }
-
-    fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
-    }
-
-    fn send(&self, head: &str, body: &str) -> BufReader<TcpStream> {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        let request = format!(
-            "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        BufReader::new(stream)
-    }
-
-    fn answer(&self, head: &str, body: &str) -> String {
-        let mut answer = String::new();
-        self.send(head, body).read_to_string(&mut answer).unwrap();
-        answer
-    }
-
     /// A stream that lasts longer than any test, after its first text.
     fn endless(&self) -> BufReader<TcpStream> {
         let body = json!({
@@ -84,32 +34,16 @@ impl Running {
         }
         stream
     }
-
-    fn wait_until_draining(&self) {
-        while !self.answer("GET /ready", "").starts_with("HTTP/1.1 503") {}
-    }
-
-    fn wait_for_log(&mut self, words: &str) {
-        let log = self.log.as_mut().unwrap();
-        let mut line = String::new();
-        while !line.contains(words) {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the log ended without {words:?}");
-        }
-    }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(desk: &Desk, arguments: &[&str]) -> Running {
+    Running::start(desk, "tiny.gguf", arguments)
 }
 
 #[test]
 fn what_it_says_when_ready_can_be_pasted() {
     let desk = desk();
-    let mut server = Running::start(&desk, &[]);
+    let mut server = start(&desk, &[]);
     let [ready, curl] = server.said.clone();
     assert_eq!(ready, format!("serving tiny on http://{}; try:", server.address));
     let begin = format!("curl -N http://{}/v1/chat/completions ", server.address);
@@ -127,7 +61,7 @@ fn what_it_says_when_ready_can_be_pasted() {
 #[test]
 fn a_signal_drains_and_what_is_open_at_the_deadline_hears_of_it() {
     let desk = desk().set("ANTIPHON__SCHEDULER__DRAIN_TIMEOUT_MS", "1000");
-    let mut server = Running::start(&desk, &[]);
+    let mut server = start(&desk, &[]);
     let mut stream = server.endless();
     server.signal("INT");
     let mut rest = String::new();
@@ -139,7 +73,7 @@ fn a_signal_drains_and_what_is_open_at_the_deadline_hears_of_it() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let desk = desk().set("ANTIPHON__SCHEDULER__DRAIN_TIMEOUT_MS", "3600000");
-    let mut server = Running::start(&desk, &[]);
+    let mut server = start(&desk, &[]);
     let _stream = server.endless();
     server.signal("TERM");
     server.wait_until_draining();
@@ -151,7 +85,7 @@ fn a_second_signal_ends_it_at_once() {
 fn a_hangup_reads_the_configuration_again() {
     let desk = desk();
     desk.write("some.toml", "[log]\nlevel = \"info\"\n[scheduler]\nwaiting_max = 8\n");
-    let mut server = Running::start(&desk, &["--config", "some.toml"]);
+    let mut server = start(&desk, &["--config", "some.toml"]);
     desk.write("some.toml", "[log]\nlevel = \"debug\"\n[scheduler]\nwaiting_max = 9\n");
     server.signal("HUP");
     server.wait_for_log("`log.level` was \"info\", and is \"debug\"");
@@ -165,7 +99,7 @@ fn a_hangup_reads_the_configuration_again() {
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     let desk = desk();
-    let mut server = Running::start(&desk, &["--log-level", "trace"]);
+    let mut server = start(&desk, &["--log-level", "trace"]);
     // A line each, of some 200 bytes: more than a pipe holds.
     for _ in 0..1_000 {
         assert!(server.answer("GET /health", "").starts_with("HTTP/1.1 200"));
