@@ -29,6 +29,9 @@ const ARCHITECTURES: &[Architecture] = &[
     qwen3_moe::ARCHITECTURE,
 ];
 
+/// More tensors than any model has.
+const TENSORS_MAX: usize = 1 << 20;
+
 impl Architecture {
     /// The architecture that a checkpoint names.
     ///
@@ -66,7 +69,7 @@ impl Architecture {
     /// The tensors that a checkpoint with these facts must have.
     ///
     /// # Errors
-    /// A fact is missing, or out of range.
+    /// A fact is missing or out of range; there would be more tensors than any model has.
     pub fn wanted(&self, facts: &Facts) -> Result<Vec<Wanted>, ModelError> {
         let spec = self.read_spec(facts)?;
         let mut all = Vec::new();
@@ -75,9 +78,16 @@ impl Architecture {
                 if presence == Presence::Required {
                     all.push(wanted);
                 }
-                Ok(())
+                let few = all.len() <= TENSORS_MAX;
+                few.then_some(()).ok_or_else(|| self.too_many(facts, &spec))
             })?;
         }
         Ok(all)
+    }
+
+    fn too_many(&self, facts: &Facts, spec: &DecoderSpec) -> ModelError {
+        let keys = Keys { facts, prefix: self.name };
+        let expected = format!("so few that there are at most {TENSORS_MAX} tensors");
+        keys.range(("block_count", "num_hidden_layers"), spec.layers.len(), expected)
     }
 }
