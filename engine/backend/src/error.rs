@@ -14,6 +14,13 @@ pub enum BackendError {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// The backend keeps no keys and values in this type.
+    Unkept {
+        /// The type asked for.
+        dtype: DType,
+        /// Types that would do.
+        supported: &'static [DType],
+    },
     /// The backend has no product for weights of this type.
     Unsupported(DType),
 }
@@ -23,6 +30,9 @@ impl fmt::Display for BackendError {
         match self {
             Self::Device(text) => write!(f, "device error: {text}"),
             Self::OutOfMemory { bytes } => write!(f, "out of memory allocating {bytes} bytes"),
+            Self::Unkept { dtype, supported } => {
+                write!(f, "keys and values of type {dtype:?} are not supported, only {supported:?}")
+            }
             Self::Unsupported(dtype) => write!(f, "weights of type {dtype:?} are not supported"),
         }
     }

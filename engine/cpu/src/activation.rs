@@ -139,6 +139,13 @@ pub(crate) struct Wanted {
     pub(crate) floats: bool,
 }
 
+impl Wanted {
+    /// What either wants.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { quantised: self.quantised || other.quantised, floats: self.floats || other.floats }
+    }
+}
+
 impl Activations {
     /// Makes room for `rows` rows of `width`.
     pub(crate) fn reserve(&mut self, rows: usize, width: usize) -> Result<(), BackendError> {
@@ -169,6 +176,23 @@ impl Activations {
         }
     }
 
+    /// Takes in, for each of `rows`, that row of `x`, whose rows are `width` wide.
+    pub(crate) fn gather(
+        &mut self,
+        team: &Team,
+        (x, rows, width): (&Self, &[u32], usize),
+        wanted: Wanted,
+    ) {
+        self.rows = rows.len();
+        let room = self.room.as_mut().expect("room was made for all choices");
+        if wanted.quantised {
+            gather(team, (&x.room().quantised, x.rows), rows, width, &mut room.quantised);
+        }
+        if wanted.floats {
+            gather(team, (&x.room().floats, x.rows), rows, width, &mut room.floats);
+        }
+    }
+
     fn room(&self) -> &Room {
         self.room.as_ref().expect("filled before it is read")
     }
@@ -176,6 +200,8 @@ impl Activations {
 
 /// Rows below which more threads cost more than they save.
 const ROWS_EACH: usize = 8;
+/// As many units are copied by one thread.
+const GATHERED: usize = 1 << 11;
 
 fn fill<U: Unit>(
     team: &Team,
@@ -188,6 +214,26 @@ fn fill<U: Unit>(
     let all = Cuts::Every { step: count.max(1), total: count };
     grid(team, units, rows, all, Cuts::Every { step: ROWS_EACH, total: rows }, &|rect, _| {
         run(isa, Fill { x, width, units: rect });
+    });
+}
+
+/// Copies the units of `rows` out of `x`, which has `stride` of them.
+fn gather<U: Unit>(
+    team: &Team,
+    (x, stride): (&[U], usize),
+    rows: &[u32],
+    width: usize,
+    units: &mut [U],
+) {
+    let count = width.div_ceil(UNIT);
+    // The same unit of all rows lies together, and stays near while it is copied.
+    let lines = Cuts::Every { step: (GATHERED / rows.len().max(1)).max(1), total: count };
+    let all = Cuts::Every { step: rows.len().max(1), total: rows.len() };
+    grid(team, units, rows.len(), lines, all, &|mut rect, _| {
+        for i in 0..rect.rows() {
+            let x = &x[(rect.row() + i) * stride..][..stride];
+            rect.line(i).iter_mut().zip(rows).for_each(|(unit, row)| *unit = x[*row as usize]);
+        }
     });
 }
 

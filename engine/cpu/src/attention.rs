@@ -4,15 +4,17 @@
 //! Positions are taken in groups of sixteen and groups in runs of [`RUN`], counted from the
 //! sequence's first position. So what a query sums up in which order depends on its position alone:
 //! not on how its prompt was cut into chunks, and not on which other queries were computed with it.
+//! What a window hides from a query but not from another weighs nothing, and groups that it hides
+//! from all are passed over.
 
-use std::ops::Range;
+use std::{num::NonZero, ops::Range};
 
-use engine_backend::{Heads, Span};
+use engine_backend::{AttentionShape, Span};
 use parking_lot::Mutex;
 
 use crate::{
     buffer::Buffer,
-    cache::{Cache, Layout},
+    cache::{Cache, Elements, Kept, Layout},
     exp::exp,
     simd::{Chosen, Cuts, Kernel, LANES, Rect, Simd, Team, grid, run},
     step::Step,
@@ -80,14 +82,34 @@ pub(crate) fn attend(
     team: &Team,
     isa: Chosen,
     scratch: &mut Scratch,
-    (qkv, step, heads, scale, cache): (&Buffer, &Step, Heads, f32, &Cache),
+    (qkv, step, shape, cache): (&Buffer, &Step, AttentionShape, &Cache),
     out: &mut Buffer,
 ) {
-    let shape = cache.layout().shape;
+    match cache.elements() {
+        Elements::F16(x) => {
+            attend_to(team, isa, scratch, (qkv, step, shape), (&**x, cache.layout()), out);
+        }
+        Elements::F32(x) => {
+            attend_to(team, isa, scratch, (qkv, step, shape), (&**x, cache.layout()), out);
+        }
+    }
+}
+
+/// Attention to elements of some type.
+fn attend_to<K: Kept>(
+    team: &Team,
+    isa: Chosen,
+    scratch: &mut Scratch,
+    (qkv, step, shape): (&Buffer, &Step, AttentionShape),
+    (elements, layout): (&[K], Layout),
+    out: &mut Buffer,
+) {
+    let heads = shape.heads;
     let width = heads.out_width();
     assert_eq!(qkv.width(), heads.qkv_width(), "width of fused projections");
     assert_eq!(out.width(), width, "width of attention");
-    assert_eq!((shape.heads, shape.dim), (heads.keys_values, heads.dim), "heads of a cache");
+    let kept = (layout.shape.heads, layout.shape.dim);
+    assert_eq!(kept, (heads.keys_values, heads.dim), "heads of a cache");
     let sharing = heads.queries / heads.keys_values;
     scratch.cut(&step.layout.spans, (TOGETHER / sharing).max(1));
     assert_eq!(scratch.cuts.last(), Some(&qkv.rows()), "rows of all spans");
@@ -99,21 +121,19 @@ pub(crate) fn attend(
         let span = &step.layout.spans[scratch.spans[tile]];
         let mut room = scratch.rooms[thread].lock();
         let context = Context {
-            halves: cache.halves(),
-            layout: cache.layout(),
+            elements,
+            layout,
             head: out.col() / (sharing * heads.dim),
             blocks: &step.layout.blocks[span.blocks.clone()],
         };
         let first = span.start + out.row() - span.tokens.start;
-        let tile = Tile { qkv, sharing, scale, context, first, room: &mut room, out };
-        run(isa, tile);
+        run(isa, Tile { qkv, sharing, shape, context, first, room: &mut room, out });
     });
 }
 
 /// The keys and values of one head of one sequence.
-#[derive(Clone, Copy)]
-struct Context<'a> {
-    halves: &'a [u16],
+struct Context<'a, K> {
+    elements: &'a [K],
     layout: Layout,
     head: usize,
     blocks: &'a [u32],
@@ -132,11 +152,17 @@ struct Group {
     len: usize,
 }
 
-impl Context<'_> {
+impl<K> Context<'_, K> {
     /// How many groups hold the positions below `limit`.
     fn groups(&self, limit: usize) -> usize {
         let size = self.layout.shape.block_size;
         limit / size * self.layout.groups + (limit % size).div_ceil(LANES)
+    }
+
+    /// The group that holds a position.
+    fn group_of(&self, position: usize) -> usize {
+        let size = self.layout.shape.block_size;
+        position / size * self.layout.groups + position % size / LANES
     }
 
     fn group(&self, i: usize) -> Group {
@@ -152,20 +178,29 @@ impl Context<'_> {
     }
 }
 
+impl Group {
+    /// Which of its positions are in `seen`.
+    #[inline(always)]
+    fn lanes(&self, seen: Range<usize>) -> Range<usize> {
+        let place = |position: usize| self.len.min(position.saturating_sub(self.first));
+        place(seen.start)..place(seen.end)
+    }
+}
+
 /// Some positions of one sequence, for the query heads that share one head of keys and values.
-struct Tile<'a> {
+struct Tile<'a, K> {
     qkv: &'a Buffer,
     /// Query heads that share a key head.
     sharing: usize,
-    scale: f32,
-    context: Context<'a>,
+    shape: AttentionShape,
+    context: Context<'a, K>,
     /// The position of the first row.
     first: usize,
     room: &'a mut Room,
     out: Rect<'a, f32>,
 }
 
-impl Kernel for Tile<'_> {
+impl<K: Kept> Kernel for Tile<'_, K> {
     type Output = ();
 
     #[inline(always)]
@@ -196,28 +231,53 @@ struct Running<S: Simd, const R: usize> {
 /// Of `R` queries: scores of a run of positions, then their exponentials.
 type Scores<const R: usize> = [[f32; RUN * LANES]; R];
 
-impl Tile<'_> {
+/// Which positions each of `R` queries sees.
+struct Seen<const R: usize> {
+    /// The first.
+    starts: [usize; R],
+    /// The one after the last, which is the query's own.
+    ends: [usize; R],
+}
+
+impl<const R: usize> Seen<R> {
+    /// Of queries at these positions, with no window or one.
+    #[inline(always)]
+    fn new(positions: [usize; R], window: Option<NonZero<usize>>) -> Self {
+        let window = window.map_or(usize::MAX, NonZero::get);
+        let ends = positions.map(|position| position + 1);
+        Self { starts: ends.map(|end| end.saturating_sub(window)), ends }
+    }
+
+    /// What at least one of them sees: later queries begin and end later.
+    fn any(&self) -> Range<usize> {
+        self.starts[0]..self.ends[R - 1]
+    }
+}
+
+impl<K: Kept> Tile<'_, K> {
     /// Computes `R` queries from `query` on, and returns `R`. Queries are counted position by
     /// position.
     #[inline(always)]
     fn pass<S: Simd, const R: usize>(&mut self, s: S, query: usize) -> usize {
         self.take_queries::<R>(query);
-        // Each query sees itself and everything before.
-        let limits: [usize; R] =
-            std::array::from_fn(|i| self.first + (query + i) / self.sharing + 1);
-        let end = limits[R - 1];
+        let position = |i| self.first + (query + i) / self.sharing;
+        let seen = Seen::<R>::new(std::array::from_fn(position), self.shape.window);
         let mut running = Running::<S, R> { largest: [f32::NEG_INFINITY; R], sums: [s.zero(); R] };
         let mut scores = [[0.0; RUN * LANES]; R];
-        let groups = self.context.groups(end);
-        for start in (0..groups).step_by(RUN) {
+        let groups = self.context.groups(seen.any().end);
+        let mut next = self.context.group_of(seen.any().start);
+        while next < groups {
+            // Runs begin where they would without a window, but for what nobody sees.
+            let len = (RUN - next % RUN).min(groups - next);
             let mut run = [Group::default(); RUN];
-            let run = &mut run[..RUN.min(groups - start)];
+            let run = &mut run[..len];
             for (i, group) in run.iter_mut().enumerate() {
-                *group = self.context.group(start + i);
+                *group = self.context.group(next + i);
             }
-            self.score(s, run, &limits, &mut scores);
-            let factors = running.update(s, run.len(), &mut scores);
-            self.add_values(s, run, end, &factors, &scores);
+            self.score(s, run, &seen, &mut scores);
+            let factors = running.update(s, len, &mut scores);
+            self.add_values(s, run, seen.any(), &factors, &scores);
+            next += len;
         }
         let mut sums = [0.0; R];
         for (sum, lanes) in sums.iter_mut().zip(running.sums) {
@@ -237,7 +297,7 @@ impl Tile<'_> {
             let start = (self.out.row() + position) * width + self.out.col() + head * dim;
             let x = &self.qkv.values()[start..][..dim];
             for (x, to) in x.iter().zip(self.room.queries.chunks_exact_mut(R)) {
-                to[i] = x * self.scale;
+                to[i] = x * self.shape.scale;
             }
         }
         self.room.sums[..R * self.context.layout.value].fill(0.0);
@@ -249,24 +309,25 @@ impl Tile<'_> {
         &self,
         s: S,
         run: &[Group],
-        limits: &[usize; R],
+        seen: &Seen<R>,
         scores: &mut Scores<R>,
     ) {
         let dim = self.context.layout.shape.dim;
         let queries = &self.room.queries.as_chunks::<R>().0[..dim];
         for (i, group) in run.iter().enumerate() {
-            let keys = &self.context.halves[group.key..][..dim * LANES];
+            let keys = &self.context.elements[group.key..][..dim * LANES];
             let mut sums = [s.zero(); R];
             for (key, query) in keys.as_chunks::<LANES>().0.iter().zip(queries) {
-                let key = s.load_f16(key);
+                let key = K::load(s, key);
                 for (sum, query) in sums.iter_mut().zip(query) {
                     *sum = s.fma(key, s.splat(*query), *sum);
                 }
             }
-            for ((sum, limit), scores) in sums.iter().zip(limits).zip(scores.iter_mut()) {
-                let seen = group.len.min(limit.saturating_sub(group.first));
-                let seen = s.first(seen, *sum, s.splat(f32::NEG_INFINITY));
-                s.store(seen, &mut scores.as_chunks_mut().0[i]);
+            let hidden = s.splat(f32::NEG_INFINITY);
+            for (query, (sum, scores)) in sums.iter().zip(scores.iter_mut()).enumerate() {
+                let lanes = group.lanes(seen.starts[query]..seen.ends[query]);
+                let score = s.first(lanes.start, hidden, s.first(lanes.end, *sum, hidden));
+                s.store(score, &mut scores.as_chunks_mut().0[i]);
             }
         }
     }
@@ -277,7 +338,7 @@ impl Tile<'_> {
         &mut self,
         s: S,
         run: &[Group],
-        end: usize,
+        seen: Range<usize>,
         factors: &[f32; R],
         weights: &Scores<R>,
     ) {
@@ -291,12 +352,13 @@ impl Tile<'_> {
                 *part = s.mul(s.load(sum), s.splat(*factor));
             }
             for (i, group) in run.iter().enumerate() {
-                // What lies behind the last position may be anything, even not a number.
-                let len = group.len.min(end.saturating_sub(group.first));
-                let values = &self.context.halves[group.value..][..len * size];
-                for (lane, value) in values.chunks_exact(size).enumerate() {
+                // What nobody sees may be anything, even not a number.
+                let lanes = group.lanes(seen.clone());
+                let values =
+                    &self.context.elements[group.value..][lanes.start * size..lanes.end * size];
+                for (lane, value) in lanes.zip(values.chunks_exact(size)) {
                     let value = value[part..].first_chunk().expect("values are whole vectors");
-                    let value = s.load_f16(value);
+                    let value = K::load(s, value);
                     for (part, weights) in parts.iter_mut().zip(weights) {
                         *part = s.fma(value, s.splat(weights[i * LANES + lane]), *part);
                     }
@@ -334,10 +396,13 @@ impl<S: Simd, const R: usize> Running<S, R> {
                 largest = s.max(largest, s.load(score));
             }
             let largest = s.largest(largest);
-            let factor = exp(s, s.splat(self.largest[i] - largest));
+            // Where all is hidden yet the largest is minus infinity: relative to any number, what
+            // is hidden weighs nothing.
+            let base = largest.max(f32::MIN);
+            let factor = exp(s, s.splat(self.largest[i] - base));
             let mut sum = s.mul(self.sums[i], factor);
             for score in scores {
-                let weight = exp(s, s.sub(s.load(score), s.splat(largest)));
+                let weight = exp(s, s.sub(s.load(score), s.splat(base)));
                 sum = s.add(sum, weight);
                 s.store(weight, score);
             }

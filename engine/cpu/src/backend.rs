@@ -3,7 +3,8 @@
 use std::{num::NonZero, thread::available_parallelism};
 
 use engine_backend::{
-    Activation, Backend, BackendError, CacheShape, Heads, Rope, StepLayout, Tensor,
+    Activation, AttentionShape, Backend, BackendError, CacheShape, ExpertInput, Heads, Rope,
+    Router, StepLayout, Tensor,
 };
 
 use crate::{
@@ -12,12 +13,14 @@ use crate::{
     buffer::{Buffer, Vector},
     cache::Cache,
     embed::{embed, gather, resolve},
+    experts::{self, Experts, expert_linear},
     gated::gated,
     isa,
     linear::linear,
     matrix::Matrix,
     norm::{add, head_rms_norm, rms_norm},
     rope::{Angles, rope_and_store},
+    route::{Routes, add_gated, combine, route},
     sample::{self, sample},
     simd::{Chosen, Isa, Team, choose},
     step::{Done, Step},
@@ -28,6 +31,7 @@ pub struct CpuBackend {
     team: Team,
     isa: Chosen,
     activations: Activations,
+    experts: experts::Scratch,
     attention: attention::Scratch,
     angles: Angles,
     rooms: sample::Rooms,
@@ -60,6 +64,7 @@ impl CpuBackend {
             team,
             isa,
             activations: Activations::default(),
+            experts: experts::Scratch::default(),
             attention: attention::Scratch::new(threads),
             angles: Angles::default(),
             rooms: sample::Rooms::new(threads),
@@ -81,6 +86,8 @@ impl Backend for CpuBackend {
     type Buffer = Buffer;
     type Vector = Vector;
     type Matrix = Matrix;
+    type Experts = Experts;
+    type Routes = Routes;
     type Cache = Cache;
     type Step = Step;
     type Event = Done;
@@ -97,6 +104,17 @@ impl Backend for CpuBackend {
 
     fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Matrix, BackendError> {
         Matrix::new(&self.team, parts)
+    }
+
+    fn experts(&mut self, experts: &[Vec<Tensor<'_>>]) -> Result<Experts, BackendError> {
+        let experts = Experts::new(&self.team, experts)?;
+        self.experts.reserve_inputs(experts.inputs())?;
+        Ok(experts)
+    }
+
+    fn routes(&mut self, rows: usize, router: Router) -> Result<Routes, BackendError> {
+        self.experts.reserve_choices(rows.saturating_mul(router.chosen))?;
+        Routes::new(rows, router)
     }
 
     fn cache(&mut self, shape: CacheShape) -> Result<Cache, BackendError> {
@@ -126,9 +144,9 @@ impl Backend for CpuBackend {
         step.stage(layout, self.serial);
     }
 
-    fn embed(&mut self, table: &Matrix, step: &Step, out: &mut Buffer) {
+    fn embed(&mut self, table: &Matrix, step: &Step, scale: f32, out: &mut Buffer) {
         resolve(&step.layout, &self.seats, &mut self.tokens);
-        embed(&self.team, table, &self.tokens, out);
+        embed(&self.team, (table, &self.tokens, scale), out);
     }
 
     fn rms_norm(&mut self, x: &Buffer, weight: &Vector, eps: f32, out: &mut Buffer) {
@@ -177,17 +195,40 @@ impl Backend for CpuBackend {
         &mut self,
         qkv: &Buffer,
         step: &Step,
-        heads: Heads,
-        scale: f32,
+        shape: AttentionShape,
         cache: &Cache,
         out: &mut Buffer,
     ) {
-        let input = (qkv, step, heads, scale, cache);
+        let input = (qkv, step, shape, cache);
         attend(&self.team, self.isa, &mut self.attention, input, out);
     }
 
     fn gated(&mut self, gate_up: &Buffer, activation: Activation, out: &mut Buffer) {
         gated(&self.team, self.isa, (gate_up, activation), out);
+    }
+
+    fn route(&mut self, scores: &Buffer, router: Router, routes: &mut Routes) {
+        route(&self.team, self.isa, (scores, router), routes);
+    }
+
+    fn expert_linear(
+        &mut self,
+        x: &Buffer,
+        input: ExpertInput,
+        weight: &Experts,
+        routes: &Routes,
+        out: &mut Buffer,
+    ) {
+        let scratch = (&mut self.activations, &mut self.experts);
+        expert_linear(&self.team, self.isa, scratch, (x, input, weight, routes), out);
+    }
+
+    fn combine(&mut self, x: &Buffer, routes: &Routes, out: &mut Buffer) {
+        combine(&self.team, self.isa, (x, routes), out);
+    }
+
+    fn add_gated(&mut self, x: &Buffer, gate: &Buffer, out: &mut Buffer) {
+        add_gated(&self.team, self.isa, (x, gate), out);
     }
 
     fn gather(&mut self, x: &Buffer, step: &Step, out: &mut Buffer) {

@@ -11,8 +11,8 @@ use crate::{
 /// Rows of a task.
 const ROWS_EACH: usize = 8;
 
-/// `out[t] = table[tokens[t]]`.
-pub(crate) fn embed(team: &Team, table: &Matrix, tokens: &[u32], out: &mut Buffer) {
+/// `out[t] = table[tokens[t]] * scale`.
+pub(crate) fn embed(team: &Team, (table, tokens, scale): (&Matrix, &[u32], f32), out: &mut Buffer) {
     let width = out.width();
     assert_eq!(table.inputs(), width, "width of an embedding");
     out.set_rows(tokens.len());
@@ -21,7 +21,11 @@ pub(crate) fn embed(team: &Team, table: &Matrix, tokens: &[u32], out: &mut Buffe
     grid(team, out.values_mut(), width, rows, all, &|mut out, _| {
         for i in 0..out.rows() {
             let token = tokens[out.row() + i];
-            table.output(token as usize, out.line(i));
+            let out = out.line(i);
+            table.output(token as usize, out);
+            if scale != 1.0 {
+                out.iter_mut().for_each(|x| *x *= scale);
+            }
         }
     });
 }

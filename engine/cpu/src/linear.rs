@@ -1,7 +1,7 @@
 //! Products with weights: the one kernel that every type of weights shares.
 
 use crate::{
-    activation::{Activations, Rows},
+    activation::{Activations, Rows, Wanted},
     buffer::{Buffer, Vector},
     format::Format,
     matrix::Matrix,
@@ -33,13 +33,18 @@ pub(crate) fn linear(
     out.set_rows(rows);
     activations.fill(team, isa, x.values(), (rows, x.width()), weight.wanted());
     let activations = &*activations;
-    // Of an input, as a float or as a byte with its share of the scale and sums.
-    let bytes = if weight.wanted().floats { size_of::<f32>() } else { 2 };
-    let step = (ROWS_BYTES / bytes / x.width().max(1)).max(LANES) / LANES * LANES;
+    let step = rows_each(weight.wanted(), x.width());
     let cuts = Cuts::Every { step, total: rows };
     grid(team, out.values_mut(), width, cuts, weight.strips(), &|rect, _| {
         weight.product(isa, activations, bias, rect);
     });
+}
+
+/// Rows of `width` inputs that a task passes over again and again, in whole vectors.
+pub(crate) fn rows_each(wanted: Wanted, width: usize) -> usize {
+    // Of an input, as a float or as a byte with its share of the scale and sums.
+    let bytes = if wanted.floats { size_of::<f32>() } else { 2 };
+    (ROWS_BYTES / bytes / width.max(1)).max(LANES) / LANES * LANES
 }
 
 /// Some tiles against some rows.

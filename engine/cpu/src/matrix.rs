@@ -76,13 +76,7 @@ impl Matrix {
 
     /// Which units its products read.
     pub(crate) fn wanted(&self) -> Wanted {
-        self.parts.iter().fold(Wanted::default(), |sum, part| {
-            let wanted = part.tiles.wanted();
-            Wanted {
-                quantised: sum.quantised || wanted.quantised,
-                floats: sum.floats || wanted.floats,
-            }
-        })
+        self.parts.iter().fold(Wanted::default(), |sum, part| sum.and(part.tiles.wanted()))
     }
 
     pub(crate) fn strips(&self) -> Cuts<'_> {

@@ -4,7 +4,7 @@ use engine_backend::{Heads, Rope, RopePairs};
 
 use crate::{
     buffer::Buffer,
-    cache::{Cache, Writer},
+    cache::{Cache, Elements, Kept, Writer},
     simd::{Chosen, Cuts, Kernel, LANES, Rect, Simd, Team, grid, run},
     step::Step,
 };
@@ -82,26 +82,41 @@ pub(crate) fn rope_and_store(
     assert_eq!(rows, step.layout.tokens.len(), "a row for each token");
     assert!(2 * rope.frequencies.len() <= heads.dim, "pairs of a head");
     let turns = angles.of(rope, step);
-    let cache = cache.writer();
+    let input = (step.layout.slots.as_slice(), turns, heads, rope.pairs);
+    let (elements, layout) = cache.elements_mut();
+    match elements {
+        Elements::F16(x) => turn_and_store(team, isa, input, qkv, &Writer::new(x, layout)),
+        Elements::F32(x) => turn_and_store(team, isa, input, qkv, &Writer::new(x, layout)),
+    }
+}
+
+/// Turns and stores all rows.
+fn turn_and_store<K: Kept>(
+    team: &Team,
+    isa: Chosen,
+    (slots, turns, heads, pairs): (&[u32], &[f32], Heads, RopePairs),
+    qkv: &mut Buffer,
+    cache: &Writer<'_, K>,
+) {
+    let (rows, width) = (qkv.rows(), qkv.width());
     let cuts = Cuts::Every { step: ROWS_EACH, total: rows };
     let all = Cuts::Every { step: width.max(1), total: width };
     grid(team, qkv.values_mut(), width, cuts, all, &|qkv, _| {
-        let slots = &step.layout.slots;
-        run(isa, Turn { turns, heads, pairs: rope.pairs, slots, cache: &cache, qkv });
+        run(isa, Turn { turns, heads, pairs, slots, cache, qkv });
     });
 }
 
 /// Turns and stores some rows.
-struct Turn<'a> {
+struct Turn<'a, K: Kept> {
     turns: &'a [f32],
     heads: Heads,
     pairs: RopePairs,
     slots: &'a [u32],
-    cache: &'a Writer<'a>,
+    cache: &'a Writer<'a, K>,
     qkv: Rect<'a, f32>,
 }
 
-impl Kernel for Turn<'_> {
+impl<K: Kept> Kernel for Turn<'_, K> {
     type Output = ();
 
     #[inline(always)]
@@ -109,7 +124,7 @@ impl Kernel for Turn<'_> {
         let Heads { queries, keys_values, dim } = self.heads;
         let turned = (queries + keys_values) * dim;
         let step = self.turns.len() / self.slots.len();
-        let mut halves = [0; LANES];
+        let mut kept = [K::zeroed(); LANES];
         for i in 0..self.qkv.rows() {
             let row = self.qkv.row() + i;
             let slot = self.slots[row] as usize;
@@ -123,12 +138,12 @@ impl Kernel for Turn<'_> {
                 for (part, x) in x.chunks(LANES).enumerate() {
                     let mut lanes = [0.0; LANES];
                     lanes[..x.len()].copy_from_slice(x);
-                    s.store_f16(s.load(&lanes), &mut halves);
-                    let halves = &halves[..x.len()];
+                    K::store(s, s.load(&lanes), &mut kept);
+                    let kept = &kept[..x.len()];
                     if head < keys_values {
-                        self.cache.key(slot, head, part * LANES, halves);
+                        self.cache.key(slot, head, part * LANES, kept);
                     } else {
-                        self.cache.value(slot, head - keys_values, part * LANES, halves);
+                        self.cache.value(slot, head - keys_values, part * LANES, kept);
                     }
                 }
             }

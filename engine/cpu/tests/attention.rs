@@ -3,9 +3,12 @@
 
 mod reference;
 
-use std::ops::Range;
+use std::{num::NonZero, ops::Range};
 
-use engine_backend::{Backend, CacheShape, Heads, Rope, RopePairs, Span, StepLayout};
+use engine_backend::{
+    AttentionShape, Backend, BackendError, CacheShape, DType, Heads, Rope, RopePairs, Span,
+    StepLayout,
+};
 use engine_cpu::CpuBackend;
 use half::f16;
 use reference::{Random, assert_close, assert_same, backends, buffer, poisoned};
@@ -17,6 +20,7 @@ struct World {
     heads: Heads,
     rope: Rope,
     shape: CacheShape,
+    window: Option<NonZero<usize>>,
     /// For each sequence its projections, before rope.
     sequences: Vec<Vec<f32>>,
     tables: Vec<Vec<u32>>,
@@ -39,8 +43,25 @@ impl World {
         let turned = if heads.dim > 4 { heads.dim / 2 - 1 } else { heads.dim / 2 };
         let frequencies = (0..turned).map(|i| 0.7_f32.powi(i as i32)).collect();
         let rope = Rope { pairs, frequencies, magnitude: 1.25 };
-        let shape = CacheShape { num_blocks, block_size, heads: heads.keys_values, dim: heads.dim };
-        Self { heads, rope, shape, sequences, tables }
+        let (dtype, dim) = (DType::F16, heads.dim);
+        let shape = CacheShape { dtype, num_blocks, block_size, heads: heads.keys_values, dim };
+        Self { heads, rope, shape, window: None, sequences, tables }
+    }
+
+    /// The same, where a query sees `window` positions.
+    fn within(mut self, window: usize) -> Self {
+        self.window = NonZero::new(window);
+        self
+    }
+
+    /// The same, with a cache of floats.
+    fn exact(mut self) -> Self {
+        self.shape.dtype = DType::F32;
+        self
+    }
+
+    fn name(&self) -> String {
+        format!("{:?} within {:?}", self.shape, self.window)
     }
 
     fn len(&self, sequence: usize) -> usize {
@@ -97,7 +118,9 @@ impl World {
             let mut qkv = buffer(backend, &qkv, width);
             backend.rope_and_store(&mut qkv, &step, self.heads, &self.rope, &mut cache);
             let mut out = poisoned(backend, qkv.rows(), self.heads.out_width());
-            backend.attend(&qkv, &step, self.heads, SCALE, &cache, &mut out);
+            let Self { heads, window, .. } = *self;
+            let shape = AttentionShape { heads, scale: SCALE, window };
+            backend.attend(&qkv, &step, shape, &cache, &mut out);
             for ((sequence, _), span) in rows.iter().zip(&layout.spans) {
                 let width = self.heads.out_width();
                 let out = &out.values()[span.tokens.start * width..span.tokens.end * width];
@@ -121,7 +144,8 @@ impl World {
                 self.sequences[sequence][at..][..dim].iter().map(|x| f64::from(*x)).collect();
             if head < queries + keys_values { self.turned(&x, position) } else { x }
         };
-        let stored = |x: f64| f16::from_f64(x).to_f64();
+        let halves = self.shape.dtype == DType::F16;
+        let stored = |x: f64| if halves { f16::from_f64(x).to_f64() } else { x };
         let mut out = Vec::new();
         for position in 0..self.len(sequence) {
             for query in 0..queries {
@@ -132,10 +156,12 @@ impl World {
                     let dot: f64 = q.iter().zip(key).map(|(q, k)| q * stored(k)).sum();
                     (dot * f64::from(SCALE)).exp()
                 };
-                let scores: Vec<f64> = (0..=position).map(score).collect();
+                let window = self.window.map_or(usize::MAX, NonZero::get);
+                let start = (position + 1).saturating_sub(window);
+                let scores: Vec<f64> = (start..=position).map(score).collect();
                 let total: f64 = scores.iter().sum();
                 let mut sum = vec![0.0; dim];
-                for (other, score) in scores.iter().enumerate() {
+                for (other, score) in (start..).zip(&scores) {
                     let value = head(other, queries + keys_values + shared);
                     sum.iter_mut()
                         .zip(value)
@@ -166,13 +192,28 @@ impl World {
 
 fn worlds() -> Vec<World> {
     let heads = |queries, keys_values, dim| Heads { queries, keys_values, dim };
+    let nine = || World::new(21, heads(9, 3, 64), RopePairs::Neighbours, 16, &[70, 1, 17, 16]);
+    let odd = || World::new(23, heads(8, 1, 24), RopePairs::Halves, 5, &[23, 40]);
+    let large = || World::new(25, heads(2, 2, 16), RopePairs::Halves, 200, &[300, 3]);
+    let long = || World::new(26, heads(20, 1, 4), RopePairs::Halves, 16, &[150]);
     vec![
-        World::new(21, heads(9, 3, 64), RopePairs::Neighbours, 16, &[70, 1, 17, 16]),
+        nine(),
         World::new(22, heads(4, 4, 32), RopePairs::Halves, 8, &[30, 9]),
-        World::new(23, heads(8, 1, 24), RopePairs::Halves, 5, &[23, 40]),
+        odd(),
         World::new(24, heads(14, 2, 8), RopePairs::Neighbours, 32, &[33, 5, 64]),
-        World::new(25, heads(2, 2, 16), RopePairs::Halves, 200, &[300, 3]),
-        World::new(26, heads(20, 1, 4), RopePairs::Halves, 16, &[150]),
+        large(),
+        long(),
+        // Windows of one position; below, at and above a block; a run; above all there is.
+        nine().within(1),
+        nine().within(16).exact(),
+        odd().within(4),
+        odd().within(13).exact(),
+        large().within(7),
+        large().within(128),
+        large().within(131).exact(),
+        large().within(1000),
+        long().within(40),
+        long().exact(),
     ]
 }
 
@@ -185,9 +226,10 @@ fn attention_is_that_of_plain_arithmetic_on_every_instruction_set() {
             let found = world.run(&mut backend, &world.whole());
             let first = first.get_or_insert_with(|| found.clone());
             for (i, found) in found.iter().enumerate() {
-                let what = format!("{:?}, sequence {i}, {name}", world.shape);
+                let what = format!("{}, sequence {i}, {name}", world.name());
                 // A stored half may be one off where rope in single precision rounds the other way.
-                assert_close(&what, found, &right[i], |_| 2e-3);
+                let halves = world.shape.dtype == DType::F16;
+                assert_close(&what, found, &right[i], |_| if halves { 2e-3 } else { 1e-5 });
                 assert_same(&what, found, &first[i]);
             }
         }
@@ -214,7 +256,7 @@ fn a_prompt_in_chunks_gives_the_same_bits_as_whole() {
                 }
                 let parts = world.run(&mut backend, &steps);
                 for (i, (whole, parts)) in whole.iter().zip(&parts).enumerate() {
-                    let what = format!("{:?} by {chunk}, sequence {i}, {name}", world.shape);
+                    let what = format!("{} by {chunk}, sequence {i}, {name}", world.name());
                     assert_same(&what, whole, parts);
                 }
             }
@@ -229,8 +271,43 @@ fn a_sequence_alone_gives_the_same_bits_as_in_company() {
             let together = world.run(&mut backend, &world.whole());
             for (i, together) in together.iter().enumerate() {
                 let alone = world.run(&mut backend, &[vec![(i, 0..world.len(i))]]);
-                assert_same(&format!("{:?}, {name}", world.shape), together, &alone[i]);
+                assert_same(&format!("{}, {name}", world.name()), together, &alone[i]);
             }
         }
     }
+}
+
+/// What lies before every window of a step is not read: it may be anything, even not a number.
+#[test]
+fn what_windows_hide_is_not_read() {
+    let heads = Heads { queries: 4, keys_values: 2, dim: 16 };
+    for window in [1, 5, 16, 33] {
+        let mut world = World::new(27, heads, RopePairs::Halves, 16, &[200]).within(window);
+        let width = heads.qkv_width();
+        for (name, mut backend) in backends() {
+            let step = |positions| vec![(0, positions)];
+            let steps = [step(0..150), step(150..200)];
+            let right = world.run(&mut backend, &steps);
+            let hidden = 151_usize.saturating_sub(window) * width;
+            let seen = world.sequences[0].clone();
+            world.sequences[0][..hidden].fill(f32::NAN);
+            let found = world.run(&mut backend, &steps);
+            world.sequences[0] = seen;
+            let of = |out: &[Vec<f32>]| out[0][150 * heads.out_width()..].to_vec();
+            assert_same(&format!("{window}, {name}"), &of(&found), &of(&right));
+        }
+    }
+}
+
+#[test]
+fn a_cache_of_another_type_is_refused() {
+    let mut backend = CpuBackend::new(1);
+    let shape = |dtype| CacheShape { dtype, num_blocks: 2, block_size: 16, heads: 1, dim: 8 };
+    for dtype in [DType::Bf16, DType::Q8_0] {
+        let refused = backend.cache(shape(dtype)).err();
+        let supported = &[DType::F16, DType::F32];
+        assert_eq!(refused, Some(BackendError::Unkept { dtype, supported }));
+    }
+    let bytes = |dtype| CpuBackend::cache_bytes(shape(dtype));
+    assert_eq!(bytes(DType::F32), 2 * bytes(DType::F16));
 }

@@ -185,7 +185,7 @@ fn embeddings_are_the_weights_themselves() {
             let mut step = backend.step(1, ids.len(), 1).expect("there is memory");
             backend.stage(&tokens(&ids), &mut step);
             let mut out = poisoned(&mut backend, ids.len(), 256);
-            backend.embed(&table, &step, &mut out);
+            backend.embed(&table, &step, 1.0, &mut out);
             for (id, out) in ids.into_iter().zip(out.values().chunks_exact(256)) {
                 assert_same(
                     &format!("{dtype:?} {id} {name}"),
@@ -193,6 +193,10 @@ fn embeddings_are_the_weights_themselves() {
                     &right[id as usize * 256..][..256],
                 );
             }
+            let one = out.values().to_vec();
+            backend.embed(&table, &step, 1.7, &mut out);
+            let scaled: Vec<f32> = one.iter().map(|x| x * 1.7).collect();
+            assert_same(&format!("{dtype:?} {name}"), out.values(), &scaled);
         }
     }
 }

@@ -86,25 +86,45 @@ fn head_norms_are_norms_of_heads() {
     }
 }
 
+type Plain = fn(f64) -> f64;
+
+/// Activations in double precision, and how much one may be off where it is next to nothing: there
+/// the exponent's rounding shows.
+const ACTIVATIONS: [(Activation, Plain, f64); 2] = [
+    (Activation::Silu, |x| x / (1.0 + (-x).exp()), 1e-30),
+    (
+        Activation::Gelu,
+        |x| {
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            // As `x / 2 * (1 + tanh(u))`, without what cancels.
+            x / (1.0 + (-2.0 * u).exp())
+        },
+        1e-8,
+    ),
+];
+
 #[test]
 fn gates_are_those_of_plain_arithmetic() {
     let mut random = Random(13);
-    for width in WIDTHS {
+    for (width, (activation, plain, least)) in
+        WIDTHS.into_iter().flat_map(|width| ACTIVATIONS.map(|activation| (width, activation)))
+    {
         let mut gate_up = random.floats(10 * width * 2);
         gate_up.iter_mut().for_each(|x| *x *= 20.0);
         gate_up[0] = -200.0;
         let mut right = Vec::new();
         for row in gate_up.chunks_exact(2 * width) {
             let (gate, up) = row.split_at(width);
-            let silu = |x: &f32| f64::from(*x) / (1.0 + (-f64::from(*x)).exp());
-            right.extend(gate.iter().zip(up).map(|(gate, up)| silu(gate) * f64::from(*up)));
+            let products = gate.iter().zip(up);
+            right.extend(products.map(|(gate, up)| plain(f64::from(*gate)) * f64::from(*up)));
         }
         let mut first: Option<Vec<f32>> = None;
         for (name, mut backend) in backends() {
+            let name = format!("{activation:?}, {name}");
             let gate_up = buffer(&mut backend, &gate_up, 2 * width);
             let mut out = poisoned(&mut backend, 10, width);
-            backend.gated(&gate_up, Activation::Silu, &mut out);
-            assert_close(&name, out.values(), &right, |i| 1e-6 * right[i].abs() + 1e-30);
+            backend.gated(&gate_up, activation, &mut out);
+            assert_close(&name, out.values(), &right, |i| 1e-6 * right[i].abs() + least);
             assert_same(&name, out.values(), first.get_or_insert_with(|| out.values().to_vec()));
         }
     }
@@ -113,13 +133,15 @@ fn gates_are_those_of_plain_arithmetic() {
 #[test]
 fn what_is_not_a_number_stays_so() {
     for (name, mut backend) in backends() {
-        let mut values = [1.0; 64];
-        values[5] = f32::NAN;
-        let gate_up = buffer(&mut backend, &values, 64);
-        let mut out = poisoned(&mut backend, 1, 32);
-        backend.gated(&gate_up, Activation::Silu, &mut out);
-        let flawed: Vec<_> = out.values().iter().map(|x| x.is_nan()).collect();
-        assert_eq!(flawed, (0..32).map(|i| i == 5).collect::<Vec<_>>(), "{name}");
+        for (activation, ..) in ACTIVATIONS {
+            let mut values = [1.0; 64];
+            values[5] = f32::NAN;
+            let gate_up = buffer(&mut backend, &values, 64);
+            let mut out = poisoned(&mut backend, 1, 32);
+            backend.gated(&gate_up, activation, &mut out);
+            let flawed: Vec<_> = out.values().iter().map(|x| x.is_nan()).collect();
+            assert_eq!(flawed, (0..32).map(|i| i == 5).collect::<Vec<_>>(), "{name}");
+        }
     }
 }
 
@@ -163,7 +185,7 @@ fn a_seat_inherits_what_was_drawn_at_it() {
         layout.inherits = vec![Inherit { token: 1, seat: 1 }, Inherit { token: 2, seat: 3 }];
         backend.stage(&layout, &mut step);
         let mut out = poisoned(&mut backend, 3, 4);
-        backend.embed(&table, &step, &mut out);
+        backend.embed(&table, &step, 1.0, &mut out);
         let floats = weights.floats();
         let right = [5, 2, 7].map(|id| &floats[4 * id..][..4]).concat();
         assert_same(&name, out.values(), &right);

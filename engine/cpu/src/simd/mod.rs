@@ -20,7 +20,7 @@ mod portable;
 mod team;
 mod zeroed;
 
-pub(crate) use cells::cells;
+pub(crate) use cells::Shared;
 pub(crate) use grid::{Cuts, Rect, grid};
 pub use isa::Isa;
 pub(crate) use isa::{Chosen, choose, run};

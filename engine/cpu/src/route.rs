@@ -1,0 +1,288 @@
+//! Which experts positions choose, and what their choices add up to.
+
+use engine_backend::{BackendError, Router};
+
+use crate::{
+    buffer::Buffer,
+    exp::exp,
+    simd::{Chosen, Cuts, Kernel, LANES, Rect, Simd, Team, grid, run},
+};
+
+/// Rows of a task.
+const ROWS_EACH: usize = 8;
+
+/// The choices of a step's positions, in the order of experts, and of positions for each.
+pub struct Routes {
+    /// Of each position, the largest weight first.
+    choices: Vec<Choice>,
+    /// How many each position has.
+    chosen: usize,
+    /// The position of each choice.
+    positions: Vec<u32>,
+    /// Where the choices of each expert begin; then where the last one's end.
+    starts: Vec<usize>,
+}
+
+/// That a position goes to an expert.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Choice {
+    /// The expert.
+    pub expert: u32,
+    /// The row that it has among all choices.
+    pub row: u32,
+    /// The share of its output in the position's.
+    pub weight: f32,
+}
+
+impl Routes {
+    pub(crate) fn new(rows: usize, router: Router) -> Result<Self, BackendError> {
+        let Router { experts, chosen, .. } = router;
+        assert!((1..=experts).contains(&chosen), "{chosen} of {experts} experts");
+        let choices = rows.saturating_mul(chosen);
+        Ok(Self {
+            choices: reserved(choices)?,
+            chosen,
+            positions: reserved(choices)?,
+            starts: reserved(experts + 1)?,
+        })
+    }
+
+    /// The choices of a position, the largest weight first.
+    ///
+    /// # Panics
+    /// If the step had no such position.
+    #[must_use]
+    pub fn of(&self, position: usize) -> &[Choice] {
+        &self.choices[position * self.chosen..][..self.chosen]
+    }
+
+    /// How many choices each position has.
+    #[must_use]
+    pub fn chosen(&self) -> usize {
+        self.chosen
+    }
+
+    /// The position of each choice.
+    #[must_use]
+    pub fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    /// Where the choices of each expert begin; then where the last one's end.
+    #[must_use]
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// Whose choice a row is.
+    pub(crate) fn expert(&self, row: usize) -> usize {
+        self.starts.partition_point(|start| *start <= row) - 1
+    }
+
+    /// Gives every choice its row: sorts them by counting.
+    fn sort(&mut self, experts: usize) {
+        self.starts.clear();
+        self.starts.resize(experts + 1, 0);
+        for choice in &self.choices {
+            self.starts[choice.expert as usize + 1] += 1;
+        }
+        for expert in 0..experts {
+            self.starts[expert + 1] += self.starts[expert];
+        }
+        self.positions.clear();
+        self.positions.resize(self.choices.len(), 0);
+        for (position, choices) in self.choices.chunks_exact_mut(self.chosen).enumerate() {
+            for choice in choices {
+                let next = &mut self.starts[choice.expert as usize];
+                choice.row = *next as u32;
+                self.positions[*next] = position as u32;
+                *next += 1;
+            }
+        }
+        // Every start has moved to the next one's place.
+        self.starts.rotate_right(1);
+        self.starts[0] = 0;
+    }
+}
+
+/// An empty vector with room for `len`.
+fn reserved<T>(len: usize) -> Result<Vec<T>, BackendError> {
+    let mut vector = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    vector.try_reserve_exact(len).map_err(|_| BackendError::OutOfMemory { bytes })?;
+    Ok(vector)
+}
+
+/// Chooses the experts of every row of scores.
+pub(crate) fn route(
+    team: &Team,
+    isa: Chosen,
+    (scores, router): (&Buffer, Router),
+    routes: &mut Routes,
+) {
+    let Router { experts, chosen, normalised } = router;
+    assert_eq!(scores.width(), experts, "a score for each expert");
+    assert!((1..=experts).contains(&chosen), "{chosen} of {experts} experts");
+    let choices = scores.rows() * chosen;
+    assert!(choices <= routes.choices.capacity(), "{choices} choices and less room");
+    routes.chosen = chosen;
+    routes.choices.clear();
+    routes.choices.resize(choices, Choice::default());
+    let rows = Cuts::Every { step: ROWS_EACH, total: scores.rows() };
+    let all = Cuts::Every { step: chosen, total: chosen };
+    grid(team, &mut routes.choices, chosen, rows, all, &|choices, _| {
+        run(isa, Choose { scores: scores.values(), experts, normalised, choices });
+    });
+    routes.sort(experts);
+}
+
+/// Chooses for some positions.
+struct Choose<'a> {
+    scores: &'a [f32],
+    experts: usize,
+    normalised: bool,
+    choices: Rect<'a, Choice>,
+}
+
+impl Kernel for Choose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call<S: Simd>(mut self, s: S) {
+        for i in 0..self.choices.rows() {
+            let scores = &self.scores[(self.choices.row() + i) * self.experts..][..self.experts];
+            let choices = self.choices.line(i);
+            choose(scores, choices);
+            let largest = choices[0].weight;
+            let total = total(s, scores, largest);
+            for choice in choices.iter_mut() {
+                choice.weight = exp_of(s, choice.weight - largest) / total;
+            }
+            if self.normalised {
+                let sum: f32 = choices.iter().map(|choice| choice.weight).sum();
+                choices.iter_mut().for_each(|choice| choice.weight /= sum);
+            }
+        }
+    }
+}
+
+/// Finds the largest scores, the largest first and of equal ones the first; weights are scores yet.
+///
+/// Scores are compared rather than their exponentials, which may round to the same.
+#[inline(always)]
+fn choose(scores: &[f32], choices: &mut [Choice]) {
+    let last = choices.len() - 1;
+    for (expert, &score) in scores.iter().enumerate() {
+        // The first ones fill the places; what is not a number is neither passed nor passes.
+        let goes_in = expert <= last || choices[last].weight < score;
+        if !goes_in {
+            continue;
+        }
+        let mut place = expert.min(last);
+        while place > 0 && choices[place - 1].weight < score {
+            choices[place] = choices[place - 1];
+            place -= 1;
+        }
+        choices[place] = Choice { expert: expert as u32, row: 0, weight: score };
+    }
+}
+
+/// The sum of all exponentials relative to the largest score's; not a number if a score isn't
+/// finite.
+#[inline(always)]
+fn total<S: Simd>(s: S, scores: &[f32], largest: f32) -> f32 {
+    let (whole, rest) = scores.as_chunks::<LANES>();
+    let (mut sum, mut flaw) = (s.zero(), s.zero());
+    let mut add = |scores: &[f32; LANES], len: usize| {
+        let scores = s.load(scores);
+        let weights = exp(s, s.sub(scores, s.splat(largest)));
+        sum = s.add(sum, s.first(len, weights, s.zero()));
+        flaw = s.fma(scores, s.zero(), flaw);
+    };
+    whole.iter().for_each(|scores| add(scores, LANES));
+    let mut last = [0.0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    add(&last, rest.len());
+    s.sum(s.add(sum, flaw))
+}
+
+/// `e^x` of a single number.
+#[inline(always)]
+fn exp_of<S: Simd>(s: S, x: f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    s.store(exp(s, s.splat(x)), &mut lanes);
+    lanes[0]
+}
+
+/// `out[t] = sum of weight[c] * x[c]` over the choices of position `t`.
+pub(crate) fn combine(team: &Team, isa: Chosen, (x, routes): (&Buffer, &Routes), out: &mut Buffer) {
+    let width = out.width();
+    assert_eq!(x.width(), width, "width of what experts gave");
+    assert_eq!(x.rows(), routes.positions.len(), "a row for each choice");
+    let rows = x.rows() / routes.chosen;
+    out.set_rows(rows);
+    let rows = Cuts::Every { step: ROWS_EACH, total: rows };
+    let all = Cuts::Every { step: width.max(1), total: width };
+    grid(team, out.values_mut(), width, rows, all, &|out, _| {
+        run(isa, Combine { x: x.values(), routes, out });
+    });
+}
+
+/// Sums up what some positions were given.
+struct Combine<'a> {
+    x: &'a [f32],
+    routes: &'a Routes,
+    out: Rect<'a, f32>,
+}
+
+impl Kernel for Combine<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call<S: Simd>(mut self, _: S) {
+        let width = self.out.cols();
+        for i in 0..self.out.rows() {
+            let choices = self.routes.of(self.out.row() + i);
+            let out = self.out.line(i);
+            out.fill(0.0);
+            for choice in choices {
+                let x = &self.x[choice.row as usize * width..][..width];
+                out.iter_mut().zip(x).for_each(|(out, x)| *out += choice.weight * x);
+            }
+        }
+    }
+}
+
+/// `out[t] += x[t] * sigmoid(gate[t])`.
+pub(crate) fn add_gated(team: &Team, isa: Chosen, (x, gate): (&Buffer, &Buffer), out: &mut Buffer) {
+    let width = out.width();
+    assert_eq!((x.rows(), x.width()), (out.rows(), width), "shape of what is added");
+    assert_eq!((gate.rows(), gate.width()), (out.rows(), 1), "a gate for each position");
+    let rows = Cuts::Every { step: ROWS_EACH, total: out.rows() };
+    let all = Cuts::Every { step: width.max(1), total: width };
+    grid(team, out.values_mut(), width, rows, all, &|out, _| {
+        run(isa, AddGated { x: x.values(), gate: gate.values(), out });
+    });
+}
+
+/// Adds some rows.
+struct AddGated<'a> {
+    x: &'a [f32],
+    gate: &'a [f32],
+    out: Rect<'a, f32>,
+}
+
+impl Kernel for AddGated<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call<S: Simd>(mut self, s: S) {
+        let width = self.out.cols();
+        for i in 0..self.out.rows() {
+            let row = self.out.row() + i;
+            let factor = 1.0 / (1.0 + exp_of(s, -self.gate[row]));
+            let x = &self.x[row * width..][..width];
+            self.out.line(i).iter_mut().zip(x).for_each(|(out, x)| *out += x * factor);
+        }
+    }
+}
