@@ -5,7 +5,8 @@
 use std::time::Instant;
 
 use engine_backend::{
-    Backend, BackendError, CacheShape, DType, Heads, Rope, RopePairs, Span, StepLayout, Tensor,
+    AttentionShape, Backend, BackendError, CacheShape, DType, Heads, Rope, RopePairs, Span,
+    StepLayout, Tensor,
 };
 use engine_cpu::{Buffer, CpuBackend, Limits, isa, limits};
 
@@ -153,8 +154,13 @@ fn attention(backend: &mut CpuBackend) -> Result<(), BackendError> {
     {
         let each = context / BLOCK;
         let num_blocks = sequences * each;
-        let shape =
-            CacheShape { num_blocks, block_size: BLOCK, heads: heads.keys_values, dim: heads.dim };
+        let shape = CacheShape {
+            dtype: DType::F16,
+            num_blocks,
+            block_size: BLOCK,
+            heads: heads.keys_values,
+            dim: heads.dim,
+        };
         let mut cache = backend.cache(shape)?;
         let mut layout = StepLayout::default();
         for sequence in 0..sequences {
@@ -177,7 +183,8 @@ fn attention(backend: &mut CpuBackend) -> Result<(), BackendError> {
         let mut qkv = filled(backend, tokens, heads.qkv_width())?;
         let mut out = backend.buffer(tokens, heads.out_width())?;
         let store = time(|| backend.rope_and_store(&mut qkv, &step, heads, &rope, &mut cache));
-        let attend = time(|| backend.attend(&qkv, &step, heads, 0.125, &cache, &mut out));
+        let shape = AttentionShape { heads, scale: 0.125, window: None };
+        let attend = time(|| backend.attend(&qkv, &step, shape, &cache, &mut out));
         println!(
             "attention      {sequences:4} x {len:4} of {context:5}: store {:8.1} us, attend {:9.1} us",
             store * 1e6,
