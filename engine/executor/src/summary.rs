@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use engine_cpu::CpuBackend;
+use engine_model::spec::Mixture;
 use engine_model::{Blueprint, DecoderSpec, TensorInfo};
 
 use crate::kv::block_bytes;
@@ -14,6 +15,7 @@ use crate::{Config, ModelFile};
 pub struct Summary {
     architecture: Option<String>,
     name: Option<String>,
+    format: String,
     parameters: u64,
     weight_bytes: u64,
     /// By the type's name.
@@ -53,7 +55,8 @@ impl Summary {
         Self {
             architecture: text("general.architecture"),
             name: text("general.name"),
-            parameters: tensors.iter().map(engine_model::TensorInfo::num_elements).sum(),
+            format: file.checkpoint().format(),
+            parameters: tensors.iter().map(TensorInfo::num_elements).sum(),
             weight_bytes: file.checkpoint().tensor_bytes(),
             elements: count(tensors),
             vocabulary: metadata
@@ -104,6 +107,7 @@ impl fmt::Display for Summary {
         };
         line(f, "name", text(&self.name))?;
         line(f, "architecture", text(&self.architecture))?;
+        line(f, "format", &self.format)?;
         line(f, "parameters", grouped(self.parameters))?;
         line(f, "context", format_args!("{} tokens", grouped(self.context.into())))?;
         line(f, "vocabulary", format_args!("{} tokens", grouped(self.vocabulary as u64)))?;
@@ -123,7 +127,19 @@ impl fmt::Display for Sizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let DecoderSpec { layers, width, attention, .. } = &self.spec;
         let heads = attention.heads;
-        line(f, "layers", format_args!("{}, {width} wide", layers.len()))?;
+        let layers = layers.len();
+        if let Some(mlp) = self.spec.dense {
+            let mlp = mlp.width;
+            line(f, "layers", format_args!("{layers}, {width} wide, feed-forward {mlp} wide"))?;
+        }
+        if let Some(Mixture { router, expert, .. }) = self.spec.mixture {
+            let (experts, chosen, mlp) = (router.experts, router.chosen, expert.width);
+            line(
+                f,
+                "layers",
+                format_args!("{layers}, {width} wide, {chosen} of {experts} experts {mlp} wide"),
+            )?;
+        }
         let engine_backend::Heads { queries, keys_values, dim } = heads;
         line(f, "heads", format_args!("{queries} of {dim}, {keys_values} for keys and values"))?;
         line(
