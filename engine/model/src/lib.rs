@@ -1,7 +1,7 @@
 //! What a model's numbers mean: from a weights file to a decoder that runs on a backend.
 //!
-//! [`Gguf`] reads a file and believes nothing in it. [`Blueprint`] asks the file's architecture,
-//! which is data, what the model looks like and whether every weight is there. [`Decoder`] is the
+//! [`Checkpoint`] reads files and believes nothing in them. [`Blueprint`] asks the checkpoint's
+//! architecture, which is data, what the model looks like and whether every weight is there. [`Decoder`] is the
 //! one generic decoder over an [`engine_backend::Backend`].
 //!
 //! No request, no device and no cache lifetime is known here, and nothing is allocated at step
@@ -30,6 +30,6 @@ pub use error::ModelError;
 pub use placement::Wanted;
 pub use spec::DecoderSpec;
 pub use weights::{
-    Config, ElementType, Facts, Fault, FileError, Gguf, GgufError, Header, Mapped, Metadata, Name,
-    Section, Shape, Strings, TensorInfo,
+    Config, ElementType, Facts, Fault, FileError, GgufError, Header, Metadata, Name, Section,
+    Shape, Strings, TensorInfo, parse_safetensors,
 };

@@ -1,6 +1,8 @@
 //! Where weights come from: files, what they claim to hold, and what of it is believed.
 //!
-//! [`Gguf`] opens a file and checks it as a whole; nothing in here knows an architecture.
+//! [`Header`] is what a GGUF file says, [`parse_safetensors`] reads what a safetensors file says,
+//! [`Config`] is a `config.json`; each is checked as a whole, and so is what several files say
+//! together. Nothing in here knows an architecture.
 
 mod config;
 mod cursor;
@@ -8,10 +10,16 @@ mod element;
 mod error;
 mod facts;
 mod fault;
+mod files;
+mod folder;
 mod gguf;
 mod json;
 mod map;
 mod metadata;
+mod noise;
+mod parts;
+mod random;
+mod safetensors;
 mod shape;
 mod tensor;
 mod value;
@@ -21,9 +29,14 @@ pub use element::ElementType;
 pub use error::{GgufError, Name, Section};
 pub use facts::Facts;
 pub use fault::{Fault, FileError};
-pub use gguf::{Gguf, Header};
-pub use map::Mapped;
+pub(crate) use files::Files;
+pub(crate) use folder::open_folder;
+pub use gguf::Header;
+pub(crate) use map::Mapped;
 pub use metadata::Metadata;
+pub(crate) use parts::Parts;
+pub(crate) use random::{Fill, Random};
+pub use safetensors::parse_safetensors;
 pub use shape::Shape;
 pub use tensor::TensorInfo;
 pub use value::Strings;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::fault::{Fault, FileError};
+use super::folder::read_text;
 use super::json::Json;
-use super::map::Map;
 
 /// The keys and values of a `config.json`.
 ///
@@ -27,15 +27,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or is not an object in JSON.
     pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
-        let wrong = |fault: Fault| FileError::new(FILE, fault);
-        let map = Map::open(path).map_err(|error| wrong(error.into()))?;
-        if map.length() > BYTES_MAX {
-            return Err(wrong(Fault::TooLong {
-                found: map.length() as u64,
-                most: BYTES_MAX as u64,
-            }));
-        }
-        let text = map.range(0..map.length()).map_err(|error| wrong(error.into()))?;
+        let text = read_text(path, BYTES_MAX).map_err(|fault| FileError::new(FILE, fault))?;
         Self::parse(&text)
     }
 

@@ -24,6 +24,12 @@ impl ElementType {
         ELEMENT_TYPES.iter().find(|element| element.code == code)
     }
 
+    /// The type of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ELEMENT_TYPES.iter().find(|element| element.name == name)
+    }
+
     /// The names of the types that can be computed with, for messages.
     #[must_use]
     pub fn supported() -> String {

@@ -4,18 +4,12 @@
 //! that are there before anything is made of it; memory and time stay in proportion to the file's
 //! length, and what is wrong is a [`GgufError`] that names the key or the tensor. The format is
 //! that of ggml's `docs/gguf.md`.
-//!
-//! [`Header::parse`] is pure; [`Gguf`] adds the file.
-
-use std::path::Path;
 
 use super::cursor::Cursor;
 use super::error::{GgufError, Section};
-use super::map::{Map, Mapped};
 use super::metadata::Metadata;
 use super::tensor::{self, TensorInfo};
 use super::value::Value;
-use crate::ModelError;
 
 /// What stands before the data of a GGUF file.
 #[derive(Clone, Debug)]
@@ -28,43 +22,10 @@ pub struct Header {
     pub tensors: Vec<TensorInfo>,
 }
 
-/// An open GGUF file.
-#[derive(Debug)]
-pub struct Gguf {
-    header: Header,
-    map: Map,
-}
-
 /// A model has some dozens of keys and some hundreds of tensors; more than this is an attack.
 const ENTRIES_MAX: u64 = 1 << 16;
 const KEY_BYTES_MAX: u64 = u16::MAX as u64;
 const ALIGNMENT_DEFAULT: u32 = 32;
-
-impl Gguf {
-    /// Opens a file and reads its header.
-    ///
-    /// # Errors
-    /// The system's, and whatever is wrong with the header.
-    pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let map = Map::open(path)?;
-        let header = Header::parse(&map.range(0..map.length())?)?;
-        Ok(Self { header, map })
-    }
-
-    /// The file's header.
-    #[must_use]
-    pub const fn header(&self) -> &Header {
-        &self.header
-    }
-
-    /// The bytes of one tensor of this file, mapped until dropped.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn bytes(&self, tensor: &TensorInfo) -> Result<Mapped, ModelError> {
-        Ok(self.map.range(tensor.bytes.clone())?)
-    }
-}
 
 impl Header {
     /// Reads the header of a file with these bytes, and checks that all of its tensors are there.
@@ -80,12 +41,6 @@ impl Header {
         let alignment = read_alignment(&metadata)?;
         let tensors = tensor::read_all(&mut cursor, num_tensors, alignment)?;
         Ok(Self { version, metadata, tensors })
-    }
-
-    /// Bytes of all tensors.
-    #[must_use]
-    pub fn tensor_bytes(&self) -> u64 {
-        self.tensors.iter().map(|tensor| tensor.bytes.len() as u64).sum()
     }
 }
 

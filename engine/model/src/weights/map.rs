@@ -21,7 +21,7 @@ pub(super) struct Map {
 
 /// One mapped range of a file.
 #[derive(Debug)]
-pub struct Mapped(Option<Mmap>);
+pub(crate) struct Mapped(Option<Mmap>);
 
 impl Map {
     /// Opens a regular file for reading.

@@ -16,7 +16,9 @@ pub struct TensorInfo {
     pub element: &'static ElementType,
     /// One to four sizes, innermost first; none is 0.
     pub dimensions: Vec<u64>,
-    /// Its bytes in the file.
+    /// Which of the checkpoint's files it is in, from 0 on.
+    pub file: usize,
+    /// Its bytes in that file.
     pub bytes: Range<usize>,
 }
 
@@ -62,8 +64,10 @@ pub(super) fn read_all(
         .into_iter()
         .map(|tensor| tensor.place(start, cursor.length()))
         .collect::<Result<Vec<_>, _>>()?;
-    check_overlaps(&tensors)?;
-    Ok(tensors)
+    match find_overlap(&tensors) {
+        Some([tensor, other]) => Err(GgufError::Overlap { tensor, other }),
+        None => Ok(tensors),
+    }
 }
 
 impl Listed {
@@ -100,6 +104,7 @@ impl Listed {
             name: self.name,
             element: self.element,
             dimensions: self.dimensions,
+            file: 0,
             bytes,
         })
     }
@@ -135,16 +140,10 @@ fn count_bytes(name: &str, dimensions: &[u64], element: &ElementType) -> Result<
     (elements / element.block_elements).checked_mul(element.block_bytes).ok_or_else(too_large)
 }
 
-fn check_overlaps(tensors: &[TensorInfo]) -> Result<(), GgufError> {
+/// Two tensors that share bytes, the one that begins first before the other.
+pub(super) fn find_overlap(tensors: &[TensorInfo]) -> Option<[Name; 2]> {
     let mut order: Vec<_> = tensors.iter().collect();
     order.sort_by_key(|tensor| tensor.bytes.start);
-    for pair in order.windows(2) {
-        if pair[0].bytes.end > pair[1].bytes.start {
-            return Err(GgufError::Overlap {
-                tensor: Name::from(&*pair[0].name),
-                other: Name::from(&*pair[1].name),
-            });
-        }
-    }
-    Ok(())
+    let pair = order.windows(2).find(|pair| pair[0].bytes.end > pair[1].bytes.start)?;
+    Some([Name::from(&*pair[0].name), Name::from(&*pair[1].name)])
 }

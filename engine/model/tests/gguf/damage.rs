@@ -44,9 +44,9 @@ fn a_model_with_any_byte_wrong_is_read_or_refused() {
     for index in 0..header_bytes {
         damaged[index] ^= 0x11;
         std::fs::write(&path, &damaged).unwrap();
-        if let Ok(gguf) = Checkpoint::open(&path) {
+        if let Ok(checkpoint) = Checkpoint::open(&path) {
             // What is refused here is refused in words; what is not fits the file.
-            if let Ok(blueprint) = Blueprint::read(&gguf) {
+            if let Ok(blueprint) = Blueprint::read(&checkpoint) {
                 assert!(blueprint.spec().width < damaged.len());
             }
         }

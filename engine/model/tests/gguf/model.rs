@@ -1,5 +1,7 @@
 //! Files whose structure is sound, and whose model is not.
 
+use std::path::Path;
+
 use engine_model::{Blueprint, Checkpoint};
 
 use crate::writer::Writer;
@@ -45,8 +47,8 @@ pub(crate) fn read(file: &Writer) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder for the file");
     let path = folder.path().join("model.gguf");
     std::fs::write(&path, file.finish()).expect("room for the file");
-    let gguf = Checkpoint::open(&path).map_err(|error| error.to_string())?;
-    Blueprint::read(&gguf).map(drop).map_err(|error| error.to_string())
+    let checkpoint = Checkpoint::open(&path).map_err(|error| error.to_string())?;
+    Blueprint::read(&checkpoint).map(drop).map_err(|error| error.to_string())
 }
 
 fn refusal(change: impl Fn(&mut Writer)) -> String {
@@ -75,8 +77,8 @@ fn an_unknown_architecture_is_refused_with_the_known_ones() {
     });
     assert_eq!(
         refused,
-        "metadata `general.architecture` is `mamba\\n`, which is not supported; supported: \
-         gemma3, llama, qwen2, qwen2moe, qwen3, qwen3moe"
+        "metadata `general.architecture` is `mamba\\n`, which is not supported; \
+         supported: gemma3, llama, qwen2, qwen2moe, qwen3, qwen3moe"
     );
     let refused = refusal(|file| drop(file.keys.remove(0)));
     assert_eq!(refused, "metadata `general.architecture` is missing, expected a string");
@@ -141,7 +143,7 @@ fn tensors_that_contradict_the_metadata_are_named_with_both_shapes() {
         refusal(|file| set(file, "attention.head_count_kv", 4)),
         "tensor `blk.0.attn_k.weight` has the shape [64, 32], expected [64, 64] by the metadata"
     );
-    // A count of layers that no memory holds is found out at the third.
+    // A false count of layers is found out at the third.
     assert_eq!(
         refusal(|file| set(file, "block_count", 1 << 12)),
         "tensor `blk.2.attn_norm.weight` is missing, expected the shape [64]"
@@ -185,7 +187,7 @@ fn types_that_cannot_be_computed_with_are_named() {
 #[test]
 fn what_is_not_a_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = Checkpoint::open(folder.path()).unwrap_err().to_string();
+    let refused = Checkpoint::open(Path::new("/dev/null")).unwrap_err().to_string();
     assert_eq!(refused, "cannot read the file: not a regular file");
     assert!(Checkpoint::open(&folder.path().join("absent")).is_err());
     let empty = folder.path().join("empty");
