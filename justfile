@@ -24,3 +24,9 @@ bench *ARGS:
 # Format the code.
 fmt:
     cargo fmt --all
+
+# Fuzz a reader of files (gguf, safetensors, config) for some seconds. Needs a nightly compiler and
+# cargo-fuzz.
+fuzz TARGET SECONDS="600":
+    cd tests/fuzz && mkdir -p found/{{TARGET}} && cargo +nightly fuzz run --fuzz-dir . {{TARGET}} \
+        found/{{TARGET}} corpus/{{TARGET}} -- -max_total_time={{SECONDS}} -rss_limit_mb=1024 -timeout=5
