@@ -1,6 +1,6 @@
-//! The exponential function on sixteen lanes.
+//! The exponential function.
 
-use crate::simd::Simd;
+use crate::simd::{LANES, Simd};
 
 /// Below, the result is zero: it would be subnormal.
 const LOW: f32 = -87.3;
@@ -24,4 +24,12 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     }
     let sum = s.fma(s.mul(r, r), sum, s.add(r, s.splat(1.0)));
     s.below(x, s.splat(LOW), s.zero(), s.mul(sum, s.pow2(n)))
+}
+
+/// `e^x` of a single number.
+#[inline(always)]
+pub(crate) fn exp_of<S: Simd>(s: S, x: f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    s.store(exp(s, s.splat(x)), &mut lanes);
+    lanes[0]
 }

@@ -10,7 +10,7 @@ use crate::{
     activation::{Activations, Wanted},
     buffer::Buffer,
     linear::rows_each,
-    matrix::Matrix,
+    matrix::{Matrix, strip},
     route::Routes,
     simd::{Chosen, Cuts, Team, grid},
 };
@@ -66,8 +66,9 @@ impl Experts {
 pub(crate) struct Scratch {
     /// The input, a row for each choice.
     gathered: Activations,
-    /// Where choices are cut for the threads.
-    cuts: Vec<usize>,
+    /// Where choices are cut for the threads, and where outputs are.
+    rows: Vec<usize>,
+    strips: Vec<usize>,
     choices_max: usize,
     inputs_max: usize,
 }
@@ -85,17 +86,18 @@ impl Scratch {
         self.gathered.reserve(self.choices_max, self.inputs_max)
     }
 
-    /// Cuts the choices of each expert every `step` rows.
-    fn cut(&mut self, routes: &Routes, step: usize) {
-        self.cuts.clear();
-        self.cuts.push(0);
-        for ends in routes.starts().windows(2) {
-            let inner = (ends[0]..ends[1]).step_by(step).skip(1);
-            self.cuts.extend(inner);
-            if ends[1] > ends[0] {
-                self.cuts.push(ends[1]);
-            }
+    /// Cuts the choices of each expert every `step` rows, and outputs so that all threads have
+    /// work.
+    fn cut(&mut self, weight: &Experts, routes: &Routes, step: usize, threads: usize) {
+        self.rows.clear();
+        self.rows.push(0);
+        for ends in routes.starts().windows(2).filter(|ends| ends[0] < ends[1]) {
+            self.rows.extend((ends[0]..ends[1]).step_by(step).skip(1));
+            self.rows.push(ends[1]);
         }
+        // As one product of so many outputs would be.
+        let outputs = weight.outputs() * (self.rows.len() - 1).max(1);
+        weight.matrices[0].cut(strip(outputs, threads), &mut self.strips);
     }
 }
 
@@ -113,7 +115,7 @@ pub(crate) fn expert_linear(
     assert_eq!(routes.starts().len(), weight.experts() + 1, "experts to choose from");
     out.set_rows(positions.len());
     activations.fill(team, isa, x.values(), (x.rows(), inputs), weight.wanted);
-    scratch.cut(routes, rows_each(weight.wanted, inputs));
+    scratch.cut(weight, routes, rows_each(weight.wanted, inputs), team.threads());
     let activations = match input {
         ExpertInput::Choices => {
             assert_eq!(x.rows(), positions.len(), "a row for each choice");
@@ -126,8 +128,8 @@ pub(crate) fn expert_linear(
             &scratch.gathered
         }
     };
-    let rows = Cuts::At(&scratch.cuts);
-    grid(team, out.values_mut(), width, rows, weight.matrices[0].strips(), &|rect, _| {
+    let (rows, strips) = (Cuts::At(&scratch.rows), Cuts::At(&scratch.strips));
+    grid(team, out.values_mut(), width, rows, strips, &|rect, _| {
         weight.matrices[routes.expert(rect.row())].product(isa, activations, None, rect);
     });
 }

@@ -14,6 +14,7 @@ mod attention;
 mod backend;
 mod buffer;
 mod cache;
+mod combine;
 mod embed;
 mod exp;
 mod experts;

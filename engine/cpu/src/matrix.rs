@@ -32,17 +32,27 @@ impl Matrix {
     pub(crate) fn new(team: &Team, parts: &[Tensor<'_>]) -> Result<Self, BackendError> {
         let inputs = parts.first().map_or(0, |part| part.cols);
         let outputs = parts.iter().map(|part| part.rows).sum();
-        let step = strip(outputs, team.threads());
-        let mut matrix = Self { parts: Vec::new(), outputs, inputs, strips: vec![0] };
+        let mut matrix = Self { parts: Vec::new(), outputs, inputs, strips: Vec::new() };
         let mut first = 0;
         for part in parts {
             assert_eq!(part.cols, inputs, "parts of one weight have the same inputs");
-            matrix.strips.extend((1..part.rows.div_ceil(step)).map(|i| first + i * step));
             matrix.parts.push(Part { first, tiles: pack(team, part)? });
             first += part.rows;
-            matrix.strips.push(first);
         }
+        let mut strips = Vec::new();
+        matrix.cut(strip(outputs, team.threads()), &mut strips);
+        matrix.strips = strips;
         Ok(matrix)
+    }
+
+    /// Cuts the outputs every `step`, a whole number of tiles, and where a part begins.
+    pub(crate) fn cut(&self, step: usize, strips: &mut Vec<usize>) {
+        strips.clear();
+        let ends = self.parts.iter().skip(1).map(|part| part.first).chain([self.outputs]);
+        for (part, end) in self.parts.iter().zip(ends) {
+            strips.extend((part.first..end).step_by(step));
+        }
+        strips.push(self.outputs);
     }
 
     /// Number of outputs, over all parts.
@@ -103,7 +113,7 @@ impl Matrix {
 
 /// Outputs in a strip: several strips for each thread, so that one which was preempted is made up
 /// for, but enough work in each to be worth the taking.
-fn strip(outputs: usize, threads: usize) -> usize {
+pub(crate) fn strip(outputs: usize, threads: usize) -> usize {
     const STRIPS_EACH: usize = 8;
     const TILES_MAX: usize = 64;
     let tiles = outputs.div_ceil(LANES);
