@@ -40,7 +40,7 @@ pub(crate) fn read(
         return Err(keys.range(("rope.dimension_count", ""), dims, expected));
     }
     let base = keys.number_or((scope.base.0, &scope.base.1), scope.base_default)?.into();
-    let plain = Frequencies { base, dims, context: context as f64 };
+    let plain = Frequencies { base, dims, context };
     let (frequencies, magnitude) = scope.stretch(&plain)?;
     let frequencies = frequencies.into_iter().map(|frequency| frequency as f32).collect();
     // Where rotated pairs are neighbours, the architecture says so.
@@ -100,6 +100,13 @@ impl<'a> Scope<'a> {
         Ok(self.keys.number_or((&gguf, &config), default as f32)?.into())
     }
 
+    /// Positions that the model was first trained for.
+    fn original_context(&self, default: usize) -> Result<f64, ModelError> {
+        let (gguf, config) =
+            self.names("original_context_length", "original_max_position_embeddings");
+        Ok(self.keys.size_or((&gguf, &config), &(1..=1 << 30), default)? as f64)
+    }
+
     fn names(&self, gguf: &str, config: &str) -> (String, String) {
         let scaling = self.scaling.as_deref().unwrap_or_default();
         let under = |prefix: &str, names: &str| {
@@ -128,8 +135,7 @@ impl<'a> Scope<'a> {
     /// al., "YaRN: Efficient Context Window Extension of Large Language Models", 2023).
     fn yarn(&self, plain: &Frequencies) -> Result<(Vec<f64>, f32), ModelError> {
         let factor = self.number("factor", "factor")?;
-        let original = "original_max_position_embeddings";
-        let context = self.number_or("original_context_length", original, plain.context)?;
+        let context = self.original_context(plain.context)?;
         let fast = self.number_or("yarn_beta_fast", "beta_fast", 32.0)?;
         let slow = self.number_or("yarn_beta_slow", "beta_slow", 1.0)?;
         let first = plain.pair_of(context, fast).floor().max(0.0);
@@ -152,7 +158,7 @@ impl<'a> Scope<'a> {
 struct Frequencies {
     base: f64,
     dims: usize,
-    context: f64,
+    context: usize,
 }
 
 impl Frequencies {
