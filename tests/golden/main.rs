@@ -3,14 +3,20 @@
 //! The references are files beside this one, each made by the Python script of the same name.
 
 mod batch;
+mod continuation;
 #[path = "../../engine/executor/tests/engine/dice.rs"]
 mod dice;
 #[path = "../../engine/executor/tests/engine/driver.rs"]
 mod driver;
+mod families;
 #[path = "../../engine/cpu/tests/reference/floats.rs"]
 mod floats;
 mod forced;
+mod gemma3;
 #[path = "../../engine/executor/tests/engine/naive.rs"]
 mod naive;
+mod qwen3_moe;
+mod reference;
+mod scheduled;
 mod smollm2;
-mod tiny;
+mod weight_types;
