@@ -120,8 +120,8 @@ impl<B: Backend> AfterNorms<B> {
     }
 }
 
-/// `residual += delta`, normed before where the model does that, and its norm is what the next block
-/// reads.
+/// `residual += delta`, normed before where the model does that, and its norm is what the next
+/// block reads.
 fn add_norm<B: Backend>(
     backend: &mut B,
     (after, norm): (Option<&B::Vector>, &B::Vector),

@@ -1,8 +1,8 @@
 //! What a model's numbers mean: from a weights file to a decoder that runs on a backend.
 //!
 //! [`Checkpoint`] reads files and believes nothing in them. [`Blueprint`] asks the checkpoint's
-//! architecture, which is data, what the model looks like and whether every weight is there. [`Decoder`] is the
-//! one generic decoder over an [`engine_backend::Backend`].
+//! architecture, which is data, what the model looks like and whether every weight is there.
+//! [`Decoder`] is the one generic decoder over an [`engine_backend::Backend`].
 //!
 //! No request, no device and no cache lifetime is known here, and nothing is allocated at step
 //! time. Start reading at [`spec`] and [`Decoder`].

@@ -96,7 +96,8 @@ pub(crate) fn rope(
     Ok(if keys.are_ggufs() { Rope { pairs, ..rope } } else { rope })
 }
 
-/// Number of tokens: the checkpoint's own key, or the length of the tokenizer's list in a GGUF file.
+/// Number of tokens: the checkpoint's own key, or the length of the tokenizer's list in a GGUF
+/// file.
 pub(crate) fn vocab(keys: &Keys<'_>) -> Result<usize, ModelError> {
     let key = ("vocab_size", "vocab_size");
     let listed = keys.listed_tokens()?;

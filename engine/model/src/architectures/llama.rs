@@ -1,6 +1,6 @@
 //! Llama (Touvron et al., 2023; Grattafiori et al., 2024), and the many models that have its shape:
-//! Mistral (Jiang et al., 2023), whose queries see a window, and Mixtral (Jiang et al., 2024), whose
-//! layers have experts.
+//! Mistral (Jiang et al., 2023), whose queries see a window, and Mixtral (Jiang et al., 2024),
+//! whose layers have experts.
 
 use engine_backend::RopePairs;
 

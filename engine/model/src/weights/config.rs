@@ -8,8 +8,8 @@ use super::json::Json;
 
 /// The keys and values of a `config.json`.
 ///
-/// A key may lead into objects by the dots in it: `rope_scaling.factor`. A value of `null` counts as
-/// absent, as it does to whoever wrote the file.
+/// A key may lead into objects by the dots in it: `rope_scaling.factor`. A value of `null` counts
+/// as absent, as it does to whoever wrote the file.
 #[derive(Clone, Debug)]
 pub struct Config {
     values: Json,
