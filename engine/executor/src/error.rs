@@ -31,6 +31,14 @@ pub enum LoadError {
         /// The engine's name.
         engine: &'static str,
     },
+    /// A type that no weights can have here.
+    #[error("`{found}` is no type of weights; there are {supported}")]
+    ElementType {
+        /// What was asked for.
+        found: String,
+        /// The names that would do.
+        supported: String,
+    },
     /// The file, or the model in it.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -23,7 +23,7 @@ pub use error::LoadError;
 pub use executor::BackendExecutor;
 pub use file::ModelFile;
 pub use summary::Summary;
-pub use text::TextAssets;
+pub use text::{SamplingDefaults, TextAssets, TokenizerAssets, TokenizerFile, VocabularyAssets};
 
 use engine_contract::Executor;
 use engine_cpu::CpuBackend;

@@ -1,16 +1,17 @@
-//! What a model file holds, for a person to read.
+//! What a model is, for a person to read.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use engine_backend::Heads;
 use engine_cpu::CpuBackend;
-use engine_model::spec::Mixture;
-use engine_model::{Blueprint, DecoderSpec, TensorInfo};
+use engine_model::spec::{GatedMlp, Mixture, Mlp};
+use engine_model::{Blueprint, DecoderSpec, Facts, TensorInfo};
 
 use crate::kv::block_bytes;
 use crate::{Config, ModelFile};
 
-/// A model file at a glance. Print it.
+/// A model at a glance. Print it.
 #[derive(Clone, Debug)]
 pub struct Summary {
     architecture: Option<String>,
@@ -22,7 +23,7 @@ pub struct Summary {
     elements: BTreeMap<&'static str, Count>,
     vocabulary: usize,
     context: u32,
-    chat_template: bool,
+    chat_template: Result<bool, String>,
     model: Result<Sizes, String>,
 }
 
@@ -37,39 +38,36 @@ struct Count {
 struct Sizes {
     spec: DecoderSpec,
     ties_output: bool,
+    active_parameters: u64,
     /// Bytes of the cache for one block of [`Config::block_size`] positions.
     block_bytes: u64,
     block_size: u32,
 }
 
 impl Summary {
-    /// Bytes of all weights as the file has them.
+    /// Bytes of all weights as the files have them.
     #[must_use]
     pub const fn weight_bytes(&self) -> u64 {
         self.weight_bytes
     }
 
     pub(crate) fn new(file: &ModelFile) -> Self {
-        let (tensors, metadata) = (file.checkpoint().tensors(), file.metadata());
-        let text = |key| metadata.string(key).ok().flatten().map(str::to_owned);
+        let (tensors, facts) = (file.checkpoint().tensors(), file.checkpoint().facts());
+        let text = file.text();
+        let model = file.blueprint().map(|blueprint| Sizes::new(&blueprint));
         Self {
-            architecture: text("general.architecture"),
-            name: text("general.name"),
+            architecture: architecture(facts),
+            name: file.name(),
             format: file.checkpoint().format(),
             parameters: tensors.iter().map(TensorInfo::num_elements).sum(),
             weight_bytes: file.checkpoint().tensor_bytes(),
             elements: count(tensors),
-            vocabulary: metadata
-                .strings("tokenizer.ggml.tokens")
-                .ok()
-                .flatten()
-                .map_or(0, |all| all.len()),
+            vocabulary: vocabulary(facts),
             context: file.context(),
-            chat_template: text("tokenizer.chat_template").is_some(),
-            model: file
-                .blueprint()
-                .map(|blueprint| Sizes::new(&blueprint))
+            chat_template: text
+                .map(|text| text.chat_template.is_some())
                 .map_err(|error| error.to_string()),
+            model: model.map_err(|error| error.to_string()),
         }
     }
 }
@@ -78,9 +76,14 @@ impl Sizes {
     fn new(blueprint: &Blueprint<'_>) -> Self {
         let spec = blueprint.spec().clone();
         let config = Config::default();
-        let block_size = config.block_size;
         let block_bytes = block_bytes::<CpuBackend>(&spec, &config);
-        Self { spec, ties_output: blueprint.ties_output(), block_bytes, block_size }
+        Self {
+            spec,
+            ties_output: blueprint.ties_output(),
+            active_parameters: blueprint.active_parameters(),
+            block_bytes,
+            block_size: config.block_size,
+        }
     }
 
     /// Bytes of the cache for sequences of this many positions each.
@@ -88,6 +91,23 @@ impl Sizes {
         let blocks = sequences.saturating_mul(positions.div_ceil(self.block_size.into()));
         blocks.saturating_mul(self.block_bytes)
     }
+}
+
+fn architecture(facts: &Facts) -> Option<String> {
+    let key = match facts {
+        Facts::Gguf(_) => "general.architecture",
+        Facts::HuggingFace(_) => "model_type",
+    };
+    facts.string(key).ok().flatten().map(str::to_owned)
+}
+
+fn vocabulary(facts: &Facts) -> usize {
+    let listed = match facts {
+        Facts::Gguf(metadata) => metadata.strings("tokenizer.ggml.tokens").ok().flatten(),
+        Facts::HuggingFace(_) => None,
+    };
+    let counted = facts.u32("vocab_size").ok().flatten().unwrap_or_default();
+    listed.map_or(counted as usize, engine_model::Strings::len)
 }
 
 fn count(tensors: &[TensorInfo]) -> BTreeMap<&'static str, Count> {
@@ -108,10 +128,21 @@ impl fmt::Display for Summary {
         line(f, "name", text(&self.name))?;
         line(f, "architecture", text(&self.architecture))?;
         line(f, "format", &self.format)?;
-        line(f, "parameters", grouped(self.parameters))?;
+        match &self.model {
+            Ok(Sizes { active_parameters, .. }) => {
+                let (all, active) = (grouped(self.parameters), grouped(*active_parameters));
+                line(f, "parameters", format_args!("{all}, {active} active"))?;
+            }
+            Err(_) => line(f, "parameters", grouped(self.parameters))?,
+        }
         line(f, "context", format_args!("{} tokens", grouped(self.context.into())))?;
         line(f, "vocabulary", format_args!("{} tokens", grouped(self.vocabulary as u64)))?;
-        line(f, "chat template", if self.chat_template { "yes" } else { "no" })?;
+        let template = match &self.chat_template {
+            Ok(true) => "yes",
+            Ok(false) => "no",
+            Err(reason) => reason,
+        };
+        line(f, "chat template", template)?;
         line(f, "weights", mebibytes(self.weight_bytes))?;
         for (name, Count { tensors, bytes }) in &self.elements {
             writeln!(f, "  {name:<13} {tensors:>5} tensors, {}", mebibytes(*bytes))?;
@@ -125,28 +156,23 @@ impl fmt::Display for Summary {
 
 impl fmt::Display for Sizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DecoderSpec { layers, width, attention, .. } = &self.spec;
-        let heads = attention.heads;
-        let layers = layers.len();
-        if let Some(mlp) = self.spec.dense {
-            let mlp = mlp.width;
-            line(f, "layers", format_args!("{layers}, {width} wide, feed-forward {mlp} wide"))?;
-        }
-        if let Some(Mixture { router, expert, .. }) = self.spec.mixture {
-            let (experts, chosen, mlp) = (router.experts, router.chosen, expert.width);
-            line(
-                f,
-                "layers",
-                format_args!("{layers}, {width} wide, {chosen} of {experts} experts {mlp} wide"),
-            )?;
-        }
-        let engine_backend::Heads { queries, keys_values, dim } = heads;
+        let DecoderSpec { layers, width, attention, dense, mixture, .. } = &self.spec;
+        line(f, "layers", format_args!("{}, {width} wide", layers.len()))?;
+        let Heads { queries, keys_values, dim } = attention.heads;
         line(f, "heads", format_args!("{queries} of {dim}, {keys_values} for keys and values"))?;
-        line(
-            f,
-            "output",
-            if self.ties_output { "tied to the embedding" } else { "its own weight" },
-        )?;
+        if let Some(window) = layers.iter().find_map(|layer| layer.window) {
+            let layers = layers.iter().filter(|layer| layer.window.is_some()).count();
+            line(f, "window", format_args!("{window} tokens in {layers} layers"))?;
+        }
+        if let Some(GatedMlp { width, .. }) = dense {
+            let layers = layers.iter().filter(|layer| layer.mlp == Mlp::Dense).count();
+            line(f, "feed-forward", format_args!("{width} wide in {layers} layers"))?;
+        }
+        if let Some(mixture) = mixture {
+            line(f, "experts", experts(mixture))?;
+        }
+        let output = if self.ties_output { "tied to the embedding" } else { "its own weight" };
+        line(f, "output", output)?;
         let context = self.spec.context as u64;
         for (sequences, positions) in [(1, context), (16, context.min(1024))] {
             let size = mebibytes(self.cache_bytes(sequences, positions));
@@ -155,6 +181,12 @@ impl fmt::Display for Sizes {
         }
         Ok(())
     }
+}
+
+fn experts(Mixture { router, expert, shared }: &Mixture) -> String {
+    let shared = shared.map(|shared| format!(", one for all {} wide", shared.width));
+    let (chosen, all, width) = (router.chosen, router.experts, expert.width);
+    format!("{chosen} of {all}, each {width} wide{}", shared.unwrap_or_default())
 }
 
 fn line(f: &mut fmt::Formatter<'_>, label: &str, value: impl fmt::Display) -> fmt::Result {

@@ -1,10 +1,51 @@
-//! What a model file says about text: plain data for a tokenizer and a chat template.
+//! What a model says about text: plain data for a tokenizer and a chat template.
 
-use engine_model::{GgufError, Metadata, ModelError, Strings};
+mod folder;
+mod gguf;
+mod made_up;
 
-/// A vocabulary, its rules, and the model's chat template, as the file has them.
+use std::path::PathBuf;
+
+use engine_model::{Checkpoint, Facts, ModelError};
+
+/// Everything about text that comes with a model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TextAssets {
+    /// What a tokenizer is built from.
+    pub tokenizer: TokenizerAssets,
+    /// The source of the chat template.
+    pub chat_template: Option<String>,
+    /// How tokens are drawn where a request does not say it.
+    pub sampling: SamplingDefaults,
+}
+
+/// What a tokenizer is built from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenizerAssets {
+    /// A `tokenizer.json`.
+    File(TokenizerFile),
+    /// What a GGUF file lists.
+    Vocabulary(VocabularyAssets),
+}
+
+/// A `tokenizer.json`, and what the files beside it say of its tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenizerFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The text of the token that begins a text.
+    pub bos: Option<String>,
+    /// The text of the token that ends a text.
+    pub eos: Option<String>,
+    /// Whether a text begins with `bos`; `None`: as the file itself has it.
+    pub add_bos: Option<bool>,
+    /// The tokens that end a turn.
+    pub ends: Vec<u32>,
+}
+
+/// A vocabulary and its rules, as a GGUF file has them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VocabularyAssets {
     /// The kind of tokenizer (`gpt2`, `llama`, ...); empty if the file has none.
     pub model: String,
     /// How text is cut before merging.
@@ -30,65 +71,38 @@ pub struct TextAssets {
     pub add_bos: bool,
     /// Whether a text is encoded with a space before it.
     pub add_space_prefix: bool,
-    /// The source of the chat template.
-    pub chat_template: Option<String>,
+}
+
+/// How tokens are drawn where a request does not say it, by a model's `generation_config.json`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SamplingDefaults {
+    /// 0 takes the most likely token.
+    pub temperature: Option<f32>,
+    /// How many of the most likely tokens are drawn from; 0 is all.
+    pub top_k: Option<u32>,
+    /// The share of probability that is drawn from.
+    pub top_p: Option<f32>,
+    /// The least probability, relative to that of the most likely token.
+    pub min_p: Option<f32>,
 }
 
 impl TextAssets {
-    pub(crate) fn read(metadata: &Metadata) -> Result<Self, ModelError> {
-        let strings =
-            |key| Ok::<_, GgufError>(metadata.strings(key)?.map(owned).unwrap_or_default());
-        let string = |key| Ok::<_, GgufError>(metadata.string(key)?.map(str::to_owned));
-        let model = string("tokenizer.ggml.model")?.unwrap_or_default();
-        let tokens = strings("tokenizer.ggml.tokens")?;
-        let id = |key| token_id(metadata, key, tokens.len());
-        // Files of sentence-piece vocabularies often leave these two out.
-        let sentence_piece = model == "llama";
-        let flag = |key| Ok::<_, GgufError>(metadata.bool(key)?.unwrap_or(sentence_piece));
-        let assets = Self {
-            pre: string("tokenizer.ggml.pre")?,
-            kinds: metadata.i32s("tokenizer.ggml.token_type")?.unwrap_or_default(),
-            scores: metadata.f32s("tokenizer.ggml.scores")?.unwrap_or_default().to_vec(),
-            merges: strings("tokenizer.ggml.merges")?,
-            bos: id("tokenizer.ggml.bos_token_id")?,
-            eos: id("tokenizer.ggml.eos_token_id")?,
-            eot: id("tokenizer.ggml.eot_token_id")?,
-            unknown: id("tokenizer.ggml.unknown_token_id")?,
-            add_bos: flag("tokenizer.ggml.add_bos_token")?,
-            add_space_prefix: flag("tokenizer.ggml.add_space_prefix")?,
-            chat_template: string("tokenizer.chat_template")?,
-            model,
-            tokens,
-        };
-        let num_tokens = assets.tokens.len();
-        check_length("tokenizer.ggml.token_type", assets.kinds.len(), num_tokens)?;
-        check_length("tokenizer.ggml.scores", assets.scores.len(), num_tokens)?;
-        Ok(assets)
+    pub(crate) fn read(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        match (checkpoint.facts(), checkpoint.folder()) {
+            (Facts::Gguf(metadata), _) => gguf::read(metadata),
+            (Facts::HuggingFace(config), Some(folder)) => {
+                if checkpoint.is_random() && !folder.join(folder::TOKENIZER).exists() {
+                    return made_up::read(config);
+                }
+                Ok(folder::read(config, folder)?)
+            }
+            (Facts::HuggingFace(_), None) => unreachable!("such facts are in a folder"),
+        }
     }
 }
 
-fn owned(strings: &Strings) -> Vec<String> {
-    strings.iter().map(str::to_owned).collect()
-}
-
-fn token_id(metadata: &Metadata, key: &str, num_tokens: usize) -> Result<Option<u32>, ModelError> {
-    match metadata.u32(key)? {
-        Some(id) if id as usize >= num_tokens => Err(ModelError::Range {
-            key: key.into(),
-            found: id.to_string(),
-            expected: format!("an id below {num_tokens}, the number of tokens"),
-        }),
-        id => Ok(id),
+impl Default for TokenizerAssets {
+    fn default() -> Self {
+        Self::Vocabulary(VocabularyAssets::default())
     }
-}
-
-fn check_length(key: &str, found: usize, num_tokens: usize) -> Result<(), ModelError> {
-    if found == 0 || found == num_tokens {
-        return Ok(());
-    }
-    Err(ModelError::Range {
-        key: key.into(),
-        found: format!("an array of {found}"),
-        expected: format!("{num_tokens} values, one for each token"),
-    })
 }

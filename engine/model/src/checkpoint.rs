@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::architecture::Architecture;
 use crate::place::Kind;
@@ -16,6 +16,7 @@ pub struct Checkpoint {
     facts: Facts,
     weights: Weights,
     format: Format,
+    folder: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -47,7 +48,8 @@ impl Checkpoint {
     /// # Errors
     /// A file is missing or cannot be read, something in it is wrong, or it contradicts another.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let (facts, files, format) = match hugging_face_folder(path) {
+        let folder = hugging_face_folder(path);
+        let (facts, files, format) = match &folder {
             Some(folder) => {
                 let (config, files) = open_folder(folder)?;
                 (Facts::HuggingFace(config), files, Format::Safetensors)
@@ -57,7 +59,7 @@ impl Checkpoint {
                 (Facts::Gguf(metadata), files, Format::Gguf(version))
             }
         };
-        Ok(Self { facts, weights: Weights::Files(files), format })
+        Ok(Self { facts, weights: Weights::Files(files), format, folder })
     }
 
     /// A model of a `config.json`, with weights that nobody trained: those of matrices have the
@@ -93,13 +95,26 @@ impl Checkpoint {
             random.add(&wanted.name, wanted.shape.sizes(), fill, element)?;
         }
         let format = Format::Random(element, seed);
-        Ok(Self { facts, weights: Weights::Random(random), format })
+        let folder = Some(parent(config));
+        Ok(Self { facts, weights: Weights::Random(random), format, folder })
     }
 
     /// What it says of its model besides the tensors.
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The folder of its `config.json`; `None` for a GGUF file.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// Whether nobody trained its weights.
+    #[must_use]
+    pub const fn is_random(&self) -> bool {
+        matches!(self.weights, Weights::Random(_))
     }
 
     /// Its tensors, named as the files name them.
@@ -161,14 +176,17 @@ impl Deref for Bytes {
 }
 
 /// The folder that a path names, by itself or by one of its files.
-fn hugging_face_folder(path: &Path) -> Option<&Path> {
+fn hugging_face_folder(path: &Path) -> Option<PathBuf> {
     if path.is_dir() {
-        return Some(path);
+        return Some(path.to_owned());
     }
     let extension = path.extension()?;
-    let inside = extension == "json" || extension == "safetensors";
-    inside.then(|| match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    })
+    (extension == "json" || extension == "safetensors").then(|| parent(path))
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    }
 }

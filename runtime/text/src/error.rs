@@ -88,6 +88,14 @@ pub enum TokenizerError {
     /// A SentencePiece vocabulary has no scores.
     #[error("a llama vocabulary needs a score for every token, and has none")]
     NoScores,
+    /// A token that is named for a role is not in the vocabulary.
+    #[error("the {role} token is to be {}, which is no control token of the vocabulary", quote(.token))]
+    RoleMissing {
+        /// "bos" or "eos".
+        role: &'static str,
+        /// The token's text.
+        token: String,
+    },
     /// A score cannot be compared.
     #[error("the score of token {id} is not a number")]
     ScoreNotANumber {

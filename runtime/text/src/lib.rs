@@ -23,5 +23,5 @@ pub use mark::Rendered;
 pub use message::Message;
 pub use stop::StopMatcher;
 pub use template::{ChatTemplate, SpecialTokens};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Roles, Tokenizer};
 pub use vocabulary::{TokenKind, Vocabulary};

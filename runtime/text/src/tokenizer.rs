@@ -5,6 +5,7 @@ mod file;
 mod fixed;
 mod pieces;
 mod pretokenizer;
+mod roles;
 mod sentencepiece;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::{Rendered, TokenKind, TokenizerError, Vocabulary};
 use byte_level::ByteLevel;
 use fixed::{Fixed, FixedTokens, Part};
 use pieces::Pieces;
+pub use roles::Roles;
 
 /// Turns text into a model's tokens, and knows the bytes of each of them.
 ///

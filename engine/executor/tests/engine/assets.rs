@@ -1,13 +1,20 @@
 //! What a file says about text, and the summary for a person.
 
-use engine::{ModelFile, TextAssets};
+use engine::{ModelFile, SamplingDefaults, TextAssets, TokenizerAssets, VocabularyAssets};
 
 use crate::tiny::{self, Elements, Q8_0};
 use crate::writer::Writer;
 
 fn open(file: &Writer) -> Result<TextAssets, String> {
     let (_folder, path) = tiny::saved(file);
-    ModelFile::open(&path).map(|file| file.text()).map_err(|error| error.to_string())
+    let file = ModelFile::open(&path).expect("a sound file");
+    file.text().map_err(|error| error.to_string())
+}
+
+fn vocabulary_of(file: &Writer) -> VocabularyAssets {
+    let text = open(file).expect("a right vocabulary");
+    let TokenizerAssets::Vocabulary(vocabulary) = text.tokenizer else { panic!("not a file") };
+    vocabulary
 }
 
 fn vocabulary() -> Writer {
@@ -31,7 +38,7 @@ fn numbers(values: &[i32]) -> Vec<u8> {
 
 #[test]
 fn a_vocabulary_is_read_as_the_file_has_it() {
-    let expected = TextAssets {
+    let expected = VocabularyAssets {
         model: "gpt2".to_owned(),
         pre: Some("smollm".to_owned()),
         tokens: ["<unk>", "a", "b", "ab"].map(str::to_owned).to_vec(),
@@ -40,8 +47,12 @@ fn a_vocabulary_is_read_as_the_file_has_it() {
         bos: Some(1),
         eos: Some(2),
         unknown: Some(0),
+        ..VocabularyAssets::default()
+    };
+    let expected = TextAssets {
+        tokenizer: TokenizerAssets::Vocabulary(expected),
         chat_template: Some("{{ messages }}".to_owned()),
-        ..TextAssets::default()
+        sampling: SamplingDefaults::default(),
     };
     assert_eq!(open(&vocabulary()), Ok(expected));
     assert_eq!(open(&Writer::new()), Ok(TextAssets::default()));
@@ -51,10 +62,10 @@ fn a_vocabulary_is_read_as_the_file_has_it() {
 fn sentence_pieces_begin_with_bos_and_a_space_unless_told() {
     let mut file = Writer::new();
     file.string("tokenizer.ggml.model", "llama");
-    let text = open(&file).unwrap();
+    let text = vocabulary_of(&file);
     assert!(text.add_bos && text.add_space_prefix);
     file.value("tokenizer.ggml.add_bos_token", 7, &[0]);
-    let text = open(&file).unwrap();
+    let text = vocabulary_of(&file);
     assert!(!text.add_bos && text.add_space_prefix);
 }
 
@@ -87,18 +98,19 @@ fn a_summary_says_what_a_model_is_and_takes() {
     model.string("tokenizer.chat_template", "");
     let (_folder, path) = tiny::saved(&model);
     let file = ModelFile::open(&path).unwrap();
-    assert_eq!((file.name(), file.context()), (Some("Tiny"), tiny::CONTEXT));
+    assert_eq!((file.name(), file.context()), (Some("Tiny".to_owned()), tiny::CONTEXT));
     let summary = file.summary().to_string();
     for line in [
         "name            Tiny",
         "architecture    llama",
         "format          GGUF version 3",
-        "parameters      1,257,728",
+        "parameters      1,257,728, 1,257,728 active",
         "context         192 tokens",
         "chat template   yes",
         "  F32               5 tensors, 0.0 MiB",
         "  Q8_0             15 tensors, 1.3 MiB",
-        "layers          2, 256 wide, feed-forward 512 wide",
+        "layers          2, 256 wide",
+        "feed-forward    512 wide in 2 layers",
         "heads           4 of 64, 2 for keys and values",
         "output          tied to the embedding",
     ] {

@@ -6,9 +6,11 @@ mod dice;
 mod driver;
 #[path = "../../../cpu/tests/reference/floats.rs"]
 mod floats;
+mod folder;
 mod loading;
 mod naive;
 mod parity;
+mod random;
 mod tiny;
 #[path = "../../../model/tests/gguf/writer.rs"]
 mod writer;

@@ -1,4 +1,5 @@
-//! A Hugging Face `config.json`: what a folder says of its model besides the tensors.
+//! A Hugging Face `config.json`, and the files like it: what a folder says of its model besides the
+//! tensors.
 
 use std::path::Path;
 
@@ -6,39 +7,40 @@ use super::fault::{Fault, FileError};
 use super::folder::read_text;
 use super::json::Json;
 
-/// The keys and values of a `config.json`.
+/// The keys and values of a `config.json`, or of another file that is an object in JSON.
 ///
-/// A key may lead into objects by the dots in it: `rope_scaling.factor`. A value of `null` counts
-/// as absent, as it does to whoever wrote the file.
+/// A key may lead into objects and arrays by the dots in it: `rope_scaling.factor`, `layers.0`. A value of `null` counts as
+/// absent, as it does to whoever wrote the file.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file's name, for messages.
+    file: String,
     values: Json,
 }
-
-const FILE: &str = "config.json";
 
 /// Hundreds of times what the largest take.
 const BYTES_MAX: usize = 1 << 20;
 const VALUES_MAX: usize = 1 << 16;
 
 impl Config {
-    /// Reads the file at `path`, whatever its name.
+    /// Reads a file.
     ///
     /// # Errors
     /// The file cannot be read, or is not an object in JSON.
-    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
-        let text = read_text(path, BYTES_MAX).map_err(|fault| FileError::new(FILE, fault))?;
-        Self::parse(&text)
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let text = read_text(path, BYTES_MAX).map_err(|fault| FileError::new(&name, fault))?;
+        Self::parse(&name, &text)
     }
 
-    /// Reads a text.
+    /// Reads the text of the file of this name.
     ///
     /// # Errors
     /// It is not an object in JSON, or one of too many values.
-    pub fn parse(text: &[u8]) -> Result<Self, FileError> {
-        let wrong = |reason| FileError::new(FILE, Fault::Json { reason });
+    pub fn parse(file: &str, text: &[u8]) -> Result<Self, FileError> {
+        let wrong = |reason| FileError::new(file, Fault::Json { reason });
         match Json::parse(text, VALUES_MAX) {
-            Ok(values @ Json::Object(_)) => Ok(Self { values }),
+            Ok(values @ Json::Object(_)) => Ok(Self { file: file.to_owned(), values }),
             Ok(other) => Err(wrong(format!("it is {}, expected an object", other.describe()))),
             Err(reason) => Err(wrong(reason)),
         }
@@ -126,8 +128,17 @@ impl Config {
     fn find(&self, key: &str) -> Option<&Json> {
         let mut value = &self.values;
         for part in key.split('.') {
-            let Json::Object(members) = value else { return None };
-            value = members.get(part)?;
+            value = match value {
+                Json::Array(values) => values.get(part.parse::<usize>().ok()?)?,
+                Json::Object(members) => members.get(part)?,
+                Json::Bool(_)
+                | Json::Float(_)
+                | Json::Integer(_)
+                | Json::Null
+                | Json::String(_) => {
+                    return None;
+                }
+            };
         }
         (*value != Json::Null).then_some(value)
     }
@@ -143,7 +154,7 @@ impl Config {
             Some(value) => Ok(Some(value)),
             None => {
                 let (key, found) = (key.into(), value.describe());
-                Err(FileError::new(FILE, Fault::WrongType { key, found, expected }))
+                Err(FileError::new(&self.file, Fault::WrongType { key, found, expected }))
             }
         }
     }

@@ -107,13 +107,13 @@ pub enum Fault {
         /// How many parts there are.
         count: u32,
     },
-    /// A value is not what the other files say it is.
+    /// A value is not one that its key or the other files allow.
     #[error("{key} is {found}, expected {expected}")]
     Range {
         /// The key.
         key: Name,
         /// The value in the file.
-        found: u64,
+        found: String,
         /// What would be right.
         expected: String,
     },

@@ -76,7 +76,7 @@ impl Parts {
         match self.metadata.u32(key)? {
             Some(count) if count as usize != found => Err(Fault::Range {
                 key: key.into(),
-                found: count.into(),
+                found: count.to_string(),
                 expected: format!("{found}, the number of tensors in all parts"),
             }),
             Some(_) | None => Ok(()),
@@ -102,7 +102,7 @@ impl Split {
     fn base(self, name: &str) -> Result<&str, Fault> {
         let range = |key: &str, found: u32, expected: String| Fault::Range {
             key: key.into(),
-            found: found.into(),
+            found: found.to_string(),
             expected,
         };
         if self.count > PARTS_MAX {
@@ -129,7 +129,7 @@ impl Split {
             None => Ok((header, map)),
             Some((key, found, expected)) => Err(Fault::Range {
                 key: key.into(),
-                found: found.into(),
+                found: found.to_string(),
                 expected: format!("{expected}, as the names of the parts say"),
             }),
         }

@@ -8,7 +8,7 @@ fn config() -> Config {
         "tied": true, "name": "tiny", "nothing": null, "list": [1, 2], "names": ["a", "b"],
         "mixed": ["a", 1], "rope": {"factor": 8.0, "deep": {"er": 3}}, "ro.pe": 1
     }"#;
-    Config::parse(text).expect("a right config")
+    Config::parse("config.json", text).expect("a right config")
 }
 
 #[test]
@@ -23,7 +23,10 @@ fn values_are_read_as_what_they_are() {
     assert_eq!(config.strings("names").unwrap(), Some(vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!(config.f32("rope.factor").unwrap(), Some(8.0));
     assert_eq!(config.u32("rope.deep.er").unwrap(), Some(3));
-    for absent in ["absent", "nothing", "rope.absent", "width.absent", "ro.pe", ""] {
+    assert_eq!(config.string("names.1").unwrap(), Some("b"));
+    for absent in
+        ["absent", "nothing", "rope.absent", "width.absent", "ro.pe", "", "list.2", "list.x"]
+    {
         assert_eq!(config.u32(absent).unwrap(), None, "{absent}");
         assert!(!config.has(absent), "{absent}");
     }
@@ -63,7 +66,7 @@ fn values_of_another_type_are_refused_by_their_key() {
 
 #[test]
 fn what_is_no_config_is_refused() {
-    let refused = |text: &[u8]| Config::parse(text).unwrap_err().to_string();
+    let refused = |text: &[u8]| Config::parse("config.json", text).unwrap_err().to_string();
     for (text, word) in [
         ("", "EOF while parsing"),
         ("[]", "it is an array, expected an object"),

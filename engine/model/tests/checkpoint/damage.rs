@@ -58,7 +58,10 @@ fn a_config_with_any_byte_wrong_or_cut_is_read_or_refused() {
         }
     };
     for length in 0..whole.len() {
-        assert!(Config::parse(&whole[..length]).is_err(), "cut after {length} bytes");
+        assert!(
+            Config::parse("config.json", &whole[..length]).is_err(),
+            "cut after {length} bytes"
+        );
     }
     let mut damaged = whole.clone();
     for index in 0..whole.len() {
@@ -89,7 +92,11 @@ fn an_index_with_any_byte_wrong_or_cut_is_read_or_refused() {
     let mut damaged = whole.clone();
     for index in 0..whole.len() {
         damaged[index] ^= 0x04;
-        assert!(check(&damaged).is_err_and(|e| !e.is_empty()) || check(&damaged) == Ok(all.len()));
+        match check(&damaged) {
+            // What the file's totals say is nobody's business.
+            Ok(found) => assert_eq!(found, all.len()),
+            Err(reason) => assert!(reason.starts_with('`'), "{reason}"),
+        }
         damaged[index] = whole[index];
     }
 }
@@ -104,7 +111,7 @@ proptest! {
         if let Ok(tensors) = parse_safetensors(&file) {
             assert_sound(&tensors, &file);
         }
-        drop(Config::parse(&noise));
+        drop(Config::parse("config.json", &noise));
     }
 
     #[test]

@@ -67,6 +67,11 @@ impl FixedTokens {
         Some(&self.tokens[at].text)
     }
 
+    /// The token of this set that has this text.
+    pub(super) fn id(&self, text: &str) -> Option<u32> {
+        self.tokens.iter().find(|token| token.text == text).map(|token| token.id)
+    }
+
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         self.tokens.iter().map(|token| token.text.as_str())
     }
