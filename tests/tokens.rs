@@ -2,13 +2,16 @@
 //!
 //! The reference is `runtime/text/tests/reference/tokens.json`, made by the script beside it.
 
+use engine::TokenizerAssets;
 use runtime_text::{ChatTemplate, Message, TokenKind, Tokenizer, Vocabulary};
 use serde_json::Value;
 
 /// The model's tokeniser and template.
 fn demo_model() -> (Tokenizer, ChatTemplate) {
     let path = tests::demo_model::demo_model();
-    let text = engine::ModelFile::open(&path).expect("the demo model is a model").text();
+    let file = engine::ModelFile::open(&path).expect("the demo model is a model");
+    let assets = file.text().expect("it says what its tokens are");
+    let TokenizerAssets::Vocabulary(text) = assets.tokenizer else { panic!("it lists them") };
     let kind = |&kind: &i32| TokenKind::try_from(kind).expect("its token types are GGUF's");
     let tokenizer = Tokenizer::from_vocabulary(Vocabulary {
         model: text.model,
@@ -25,7 +28,7 @@ fn demo_model() -> (Tokenizer, ChatTemplate) {
         add_space_prefix: text.add_space_prefix,
     })
     .expect("its vocabulary is one");
-    let source = text.chat_template.expect("it has a chat template");
+    let source = assets.chat_template.expect("it has a chat template");
     let template = ChatTemplate::new(&source, tokenizer.special_tokens());
     (tokenizer, template.expect("its template is one"))
 }

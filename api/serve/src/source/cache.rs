@@ -59,9 +59,9 @@ impl Place {
         &self.path
     }
 
-    /// The path, if the file is there.
-    pub(crate) fn cached(&self) -> Option<PathBuf> {
-        self.path.is_file().then(|| self.path.clone())
+    /// Whether the file is there.
+    pub(crate) fn is_cached(&self) -> bool {
+        self.path.is_file()
     }
 
     /// A path beside the file: `FILE.` and something.

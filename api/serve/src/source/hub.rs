@@ -19,7 +19,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Body, config::RedirectAuthHeaders};
 
 use super::Repository;
-use super::cache::{Cache, Lock};
+use super::cache::Lock;
 use super::digest::{Hashing, is_sha256};
 use super::progress::{Progress, Telling};
 
@@ -92,27 +92,6 @@ impl Hub {
         Ok(Self { endpoint, token: set("HF_TOKEN").map(Token), agent })
     }
 
-    /// The GGUF file of a repository that has only one: the one in the cache, or else the one that
-    /// the server lists.
-    ///
-    /// # Errors
-    /// There are several or none, or the server cannot be asked.
-    pub(crate) fn only_file(&self, owner: &str, name: &str, cache: &Cache) -> Result<String> {
-        let source = format!("hf:{owner}/{name}");
-        if let [file] = &cached_files(cache, owner, name)[..] {
-            return Ok(file.clone());
-        }
-        let files = self.list(owner, name).with_context(|| format!("cannot list {source}"))?;
-        match &files[..] {
-            [file] => Ok(file.clone()),
-            [] => bail!("{source} has no GGUF file"),
-            [..] => bail!(
-                "{source} has several GGUF files; name one of them: {}",
-                files.iter().map(|file| format!("{source}/{file}")).collect::<Vec<_>>().join(", ")
-            ),
-        }
-    }
-
     /// Fetches a file, and puts it in its place.
     ///
     /// # Errors
@@ -136,7 +115,11 @@ impl Hub {
         lock.publish(&partial, &got, digest)
     }
 
-    fn list(&self, owner: &str, name: &str) -> Result<Vec<String>> {
+    /// The files of a repository.
+    ///
+    /// # Errors
+    /// The server refuses, or cannot be reached or understood.
+    pub(super) fn list(&self, owner: &str, name: &str) -> Result<Vec<String>> {
         let mut response =
             self.get(&format!("{}/api/models/{owner}/{name}", self.endpoint), None)?;
         accept(&response)?;
@@ -144,7 +127,6 @@ impl Hub {
         let listing: Listing =
             serde_json::from_str(&body).context("the server's list of files is malformed")?;
         let mut files: Vec<String> = listing.siblings.into_iter().map(|s| s.rfilename).collect();
-        files.retain(|file| file.ends_with(".gguf"));
         files.sort();
         Ok(files)
     }
@@ -292,14 +274,6 @@ fn offline(error: ureq::Error) -> anyhow::Error {
         "the server cannot be reached; is this machine offline? Once the model is in the cache no \
          network is needed; or name a model file with --model PATH",
     )
-}
-
-/// The GGUF files of a repository that are in the cache already.
-fn cached_files(cache: &Cache, owner: &str, name: &str) -> Vec<String> {
-    let place = cache.place(["hf", owner, name]);
-    let Ok(entries) = fs::read_dir(place.path()) else { return Vec::new() };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.ends_with(".gguf")).collect()
 }
 
 fn length(path: &PathBuf) -> u64 {

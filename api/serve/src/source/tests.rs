@@ -11,9 +11,19 @@ fn each_form_is_read_and_written_back() {
         "models/tiny.gguf",
         "/models/tiny.gguf",
         "C:odd name.gguf",
+        "random:some.dir/config.json:Q4_K@7",
+        "random:a@b/c:d/config.json:BF16@0",
     ] {
         assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
     }
+}
+
+#[test]
+fn what_a_random_model_leaves_open_has_a_default() {
+    let read = |text: &str| text.parse::<Source>().unwrap().to_string();
+    assert_eq!(read("random:config.json"), "random:config.json:BF16@0");
+    assert_eq!(read("random:config.json:Q6_K"), "random:config.json:Q6_K@0");
+    assert_eq!(read("random:config.json@9"), "random:config.json:BF16@9");
 }
 
 #[test]
@@ -41,10 +51,13 @@ fn a_malformed_source_says_what_is_wrong_with_it() {
         ("pypi:p==1/../f", "`pypi:p==1/../f`: the file must be a plain relative path"),
         ("pypi:p==1//f", "`pypi:p==1//f`: the file must be a plain relative path"),
         ("hf:o/r/a?b=c", "`hf:o/r/a?b=c`: the file must be a plain relative path"),
+        ("random:", "`random:` is not of the form random:CONFIG.json[:TYPE][@SEED]"),
+        ("random:model", "`random:model` is not of the form random:CONFIG.json[:TYPE][@SEED]"),
         (
-            "random:llama.json@1",
-            "`random:llama.json@1`: models with random weights are not supported yet",
+            "random:c.json:@1",
+            "`random:c.json:@1` is not of the form random:CONFIG.json[:TYPE][@SEED]",
         ),
+        ("random:c.json@one", "`random:c.json@one`: the seed must be an integer, but is `one`"),
     ];
     for (text, message) in cases {
         assert_eq!(text.parse::<Source>().unwrap_err().to_string(), message);

@@ -15,7 +15,7 @@ fn a_usage_error_ends_with_2_and_a_failure_with_1() {
         &["generate", "--prompt", "x", "--temperature", "nan"],
         &["generate", "--prompt", "x", "--max-tokens", "0"],
         &["inspect", "hf:only-an-org"],
-        &["pull", "random:llama.json"],
+        &["pull", "random:llama"],
     ] {
         let outcome = desk.run(arguments);
         assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:?}");
@@ -41,12 +41,16 @@ fn a_model_that_is_not_there_or_is_none_is_refused_one_line_a_cause() {
     assert_eq!(missing.code, Some(1));
     assert_eq!(
         missing.err,
-        "error: no model at no-such.gguf; a model is the path of a GGUF file, hf:ORG/REPO[/FILE] \
-         or pypi:PACKAGE==VERSION/FILE\n  because: No such file or directory (os error 2)\n"
+        "error: no model at no-such.gguf; a model is the path of a GGUF file or of a folder with a \
+         config.json, hf:ORG/REPO[/FILE], pypi:PACKAGE==VERSION/FILE or \
+         random:CONFIG.json[:TYPE][@SEED]\n  because: No such file or directory (os error 2)\n"
     );
     let folder = desk.run(&["inspect", "."]);
     assert_eq!(folder.code, Some(1));
-    assert_eq!(folder.err, "error: . is not a file; a model is one GGUF file\n");
+    assert_eq!(
+        folder.err,
+        "error: cannot read the model .\n  because: `config.json`: it is missing\n"
+    );
     for arguments in [
         &["inspect", "words.gguf"][..],
         &["serve", "--port", "0", "--model", "words.gguf"],

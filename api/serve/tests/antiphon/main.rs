@@ -5,6 +5,7 @@
 mod command_line;
 mod configuration;
 mod desk;
+mod folder;
 mod hub;
 mod model;
 mod pypi;
