@@ -29,7 +29,7 @@ fn each(mut check: impl FnMut(&Case, &ModelFile, &str)) {
         ]
     );
     for case in &cases {
-        for format in [".gguf"] {
+        for format in ["", ".gguf"] {
             let name = format!("families/{}{format}", case.name);
             check(case, &reference::open(&name), &name);
         }
