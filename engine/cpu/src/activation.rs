@@ -29,8 +29,10 @@ pub(crate) struct Quantised {
     pub(crate) scale: f32,
     /// `scale` times the sum of all codes: what a minimum is multiplied with.
     pub(crate) sum: f32,
-    /// The sums of the codes of either half, negated: what a zero point is multiplied with.
-    pub(crate) minus: [i32; 2],
+    /// The sum of the codes, negated: what a zero point is multiplied with.
+    pub(crate) minus: i32,
+    /// The same of either half.
+    pub(crate) halves: [i16; 2],
 }
 
 impl Unit for Quantised {
@@ -53,12 +55,14 @@ impl Unit for Quantised {
         let inverse = s.splat(if tiny { 0.0 } else { 127.0 / largest });
         let scale = if tiny { flaw } else { largest / 127.0 + flaw };
         let codes = [s.to_i8(s.mul(low, inverse)), s.to_i8(s.mul(high, inverse))];
-        let sums = codes.map(|half| half.iter().map(|&code| i32::from(code)).sum::<i32>());
+        let minus = codes.map(|half| -half.iter().map(|&code| i16::from(code)).sum::<i16>());
+        let both = i32::from(minus[0]) + i32::from(minus[1]);
         Self {
             codes: bytemuck::cast(codes),
             scale,
-            sum: scale * (sums[0] + sums[1]) as f32,
-            minus: [-sums[0], -sums[1]],
+            sum: scale * -both as f32,
+            minus: both,
+            halves: minus,
         }
     }
 }

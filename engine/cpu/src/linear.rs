@@ -3,7 +3,7 @@
 use crate::{
     activation::{Activations, Rows, Wanted},
     buffer::{Buffer, Vector},
-    format::Format,
+    format::{Decoded, Format},
     matrix::Matrix,
     simd::{Chosen, Cuts, Kernel, LANES, Rect, Simd, Team, grid},
 };
@@ -86,7 +86,7 @@ impl<F: Format> Product<'_, F> {
     /// One tile against `R` rows, or twice as many; returns how many.
     ///
     /// The compiler keeps a loop over sixteen rows a loop, and its sums in memory. Eight rows it
-    /// unrolls, and from the second eight it leaves out what was decoded for the first.
+    /// unrolls.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const TWICE: bool>(
         &mut self,
@@ -105,10 +105,12 @@ impl<F: Format> Product<'_, F> {
             {
                 s.prefetch(ahead);
             }
-            let x = x.from(i * F::UNITS);
-            F::accumulate::<S, R>(s, block, x, &mut sums);
-            if TWICE {
-                F::accumulate::<S, R>(s, block, x.skip(R), &mut more);
+            for unit in 0..F::UNITS {
+                let (weights, x) = (F::decode(s, block, unit), x.from(i * F::UNITS + unit));
+                weights.add(s, x.at::<R>(0), &mut sums);
+                if TWICE {
+                    weights.add(s, x.skip(R).at::<R>(0), &mut more);
+                }
             }
         }
         self.put_all(s, sums, tile, row);

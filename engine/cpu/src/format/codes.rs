@@ -17,6 +17,14 @@ pub(crate) trait Codes: Zeroable + Copy + Send + Sync + 'static {
     fn load<S: Simd>(&self, s: S) -> [S::B; UNIT / 4];
 }
 
+/// Codes of a unit as most files have them.
+pub(crate) trait FileCodes: Codes {
+    /// Their bytes in a file.
+    const FILE_BYTES: usize;
+    /// Writes all codes of a lane.
+    fn take(&mut self, lane: usize, bytes: &[u8]);
+}
+
 /// `BITS` bits of each code: 1, 2 or 4.
 ///
 /// Inputs go by groups of four. Group `g` is in line `g % BITS`, in the `BITS` bits from `g / BITS
@@ -25,10 +33,11 @@ pub(crate) trait Codes: Zeroable + Copy + Send + Sync + 'static {
 #[repr(transparent)]
 pub(crate) struct Plane<const BITS: usize>([[u8; 4 * LANES]; BITS]);
 
-impl Plane<4> {
-    /// Writes all codes of a lane, given as most files have them: byte `i` holds the codes of
-    /// inputs `i` and `16 + i`, which is as they lie here.
-    pub(super) fn take(&mut self, lane: usize, bytes: &[u8]) {
+/// Byte `i` holds the codes of inputs `i` and `16 + i`, which is as they lie here.
+impl FileCodes for Plane<4> {
+    const FILE_BYTES: usize = UNIT / 2;
+
+    fn take(&mut self, lane: usize, bytes: &[u8]) {
         for (line, codes) in self.0.iter_mut().zip(bytes.as_chunks::<4>().0) {
             line[4 * lane..][..4].copy_from_slice(codes);
         }
@@ -113,9 +122,12 @@ pub(crate) struct Joined<const LOW: usize, const HIGH: usize> {
     high: Plane<HIGH>,
 }
 
-impl Joined<4, 1> {
-    /// Writes all codes of a lane: the low bits as [`Plane::take`] does, the high bits one by one.
-    pub(super) fn take(&mut self, lane: usize, low: &[u8], high: &[u8]) {
+/// The high bits one by one, then the low bits.
+impl FileCodes for Joined<4, 1> {
+    const FILE_BYTES: usize = UNIT / 8 + UNIT / 2;
+
+    fn take(&mut self, lane: usize, bytes: &[u8]) {
+        let (high, low) = bytes.split_at(UNIT / 8);
         self.low.take(lane, low);
         for input in 0..UNIT {
             self.high.set(lane, input, high[input / 8] >> (input % 8) & 1);

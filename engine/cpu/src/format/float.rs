@@ -2,9 +2,9 @@
 
 use bytemuck::Zeroable;
 
-use super::{Format, half_at, widen};
+use super::{Decoded, Format, half_at, widen};
 use crate::{
-    activation::{Floats, Rows, UNIT},
+    activation::{Floats, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -20,20 +20,21 @@ pub(crate) struct Bf16;
 #[repr(C, align(64))]
 pub(crate) struct Block<T>([[T; LANES]; UNIT]);
 
-/// Adds the products with the lines that `line` loads, input by input.
-#[inline(always)]
-fn accumulate<S: Simd, T, const R: usize>(
-    s: S,
-    block: &Block<T>,
-    x: Rows<'_, Floats>,
-    sums: &mut [S::F; R],
-    line: impl Fn(&[T; LANES]) -> S::F,
-) {
-    let x = x.at::<R>(0);
-    for (i, weights) in block.0.iter().enumerate() {
-        let weights = line(weights);
-        for (x, sum) in x.iter().zip(sums.iter_mut()) {
-            *sum = s.fma(weights, s.splat(x.0[i]), *sum);
+/// A block, with what loads its lines.
+struct Lines<'a, T, L> {
+    block: &'a Block<T>,
+    load: L,
+}
+
+impl<S: Simd, T, L: Fn(&[T; LANES]) -> S::F> Decoded<S, Floats> for Lines<'_, T, L> {
+    /// Input by input.
+    #[inline(always)]
+    fn add<const R: usize>(&self, s: S, x: &[Floats; R], sums: &mut [S::F; R]) {
+        for (i, weights) in self.block.0.iter().enumerate() {
+            let weights = (self.load)(weights);
+            for (x, sum) in x.iter().zip(sums.iter_mut()) {
+                *sum = s.fma(weights, s.splat(x.0[i]), *sum);
+            }
         }
     }
 }
@@ -59,13 +60,8 @@ macro_rules! format {
             }
 
             #[inline(always)]
-            fn accumulate<S: Simd, const R: usize>(
-                s: S,
-                block: &Self::Block,
-                x: Rows<'_, Floats>,
-                sums: &mut [S::F; R],
-            ) {
-                accumulate(s, block, x, sums, |line| s.$load(line));
+            fn decode<S: Simd>(s: S, block: &Self::Block, _: usize) -> impl Decoded<S, Floats> {
+                Lines { block, load: move |line: &[$bits; LANES]| s.$load(line) }
             }
         }
     };

@@ -4,16 +4,13 @@
 use bytemuck::Zeroable;
 
 use super::{
-    Format, Halves,
-    codes::{Book, Codes, Plane},
+    Decoded, Format, Halves,
+    codes::{Book, Codes, FileCodes, Plane},
     half_at,
-    sums::centred_bytes,
+    sums::Centred,
     widen,
 };
-use crate::{
-    activation::{Quantised, Rows},
-    simd::Simd,
-};
+use crate::{activation::Quantised, simd::Simd};
 
 /// See the module.
 pub(crate) struct Iq4Nl;
@@ -48,13 +45,11 @@ impl Format for Iq4Nl {
     }
 
     #[inline(always)]
-    fn accumulate<S: Simd, const R: usize>(
-        s: S,
-        block: &Block,
-        x: Rows<'_, Quantised>,
-        sums: &mut [S::F; R],
-    ) {
-        let codes = BOOK.raised(s, block.codes.load(s));
-        centred_bytes(s, &codes, s.load_f16(&block.scale), x.at::<R>(0), sums);
+    fn decode<S: Simd>(s: S, block: &Block, _: usize) -> impl Decoded<S, Quantised> {
+        Centred::<S, true> {
+            codes: BOOK.raised(s, block.codes.load(s)),
+            zero: 128,
+            scale: s.load_f16(&block.scale),
+        }
     }
 }

@@ -4,15 +4,15 @@
 use bytemuck::Zeroable;
 
 use super::{
-    Format, Halves,
-    codes::{Codes, Plane},
+    Decoded, Format, Halves,
+    codes::{Codes, FileCodes, Plane},
     half_at,
     iq4_nl::BOOK,
-    sums::scaled_bytes,
+    sums::Centred,
     widen,
 };
 use crate::{
-    activation::{Quantised, Rows, UNIT},
+    activation::{Quantised, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -64,17 +64,10 @@ impl Format for Iq4Xs {
     }
 
     #[inline(always)]
-    fn accumulate<S: Simd, const R: usize>(
-        s: S,
-        block: &Block,
-        x: Rows<'_, Quantised>,
-        sums: &mut [S::F; R],
-    ) {
-        let scale = s.load_f16(&block.scale);
-        for (unit, part) in block.units.iter().enumerate() {
-            let codes = BOOK.raised(s, part.codes.load(s));
-            let scales = (scale, s.load_i8(&part.scales));
-            scaled_bytes(s, &codes, scales, x.at::<R>(unit), sums);
-        }
+    fn decode<S: Simd>(s: S, block: &Block, unit: usize) -> impl Decoded<S, Quantised> {
+        let part = &block.units[unit];
+        // Halves times six bits: nothing is rounded.
+        let scale = s.mul(s.load_f16(&block.scale), s.to_f32(s.load_i8(&part.scales)));
+        Centred::<S, true> { codes: BOOK.raised(s, part.codes.load(s)), zero: 128, scale }
     }
 }

@@ -13,37 +13,28 @@ mod k_min;
 mod mxfp4;
 mod q2_k;
 mod q3_k;
-mod q4_0;
-mod q4_1;
-mod q4_k;
-mod q5_0;
-mod q5_1;
-mod q5_k;
 mod q6_k;
 mod q8_0;
 mod sums;
+mod uniform;
 
 use bytemuck::Zeroable;
 
 use crate::{
-    activation::{Rows, Unit},
+    activation::Unit,
     simd::{LANES, Simd},
 };
 
 pub(crate) use float::{Bf16, F16, F32};
 pub(crate) use iq4_nl::Iq4Nl;
 pub(crate) use iq4_xs::Iq4Xs;
+pub(crate) use k_min::{Q4K, Q5K};
 pub(crate) use mxfp4::Mxfp4;
 pub(crate) use q2_k::Q2K;
 pub(crate) use q3_k::Q3K;
-pub(crate) use q4_0::Q4_0;
-pub(crate) use q4_1::Q4_1;
-pub(crate) use q4_k::Q4K;
-pub(crate) use q5_0::Q5_0;
-pub(crate) use q5_1::Q5_1;
-pub(crate) use q5_k::Q5K;
 pub(crate) use q6_k::Q6K;
 pub(crate) use q8_0::Q8_0;
+pub(crate) use uniform::{Q4_0, Q4_1, Q5_0, Q5_1};
 
 /// A type of weights: its layout, and its product.
 pub(crate) trait Format: Send + Sync + 'static {
@@ -63,14 +54,15 @@ pub(crate) trait Format: Send + Sync + 'static {
     /// Reads the weights of one lane back.
     fn unpack(block: &Self::Block, lane: usize, weights: &mut [f32]);
 
-    /// Adds a block's products with `R` rows of activations. For each row it does the same in the
-    /// same order whatever `R` is.
-    fn accumulate<S: Simd, const R: usize>(
-        s: S,
-        block: &Self::Block,
-        x: Rows<'_, Self::Unit>,
-        sums: &mut [S::F; R],
-    );
+    /// Makes one of a block's units ready for products.
+    fn decode<S: Simd>(s: S, block: &Self::Block, unit: usize) -> impl Decoded<S, Self::Unit>;
+}
+
+/// Weights of a unit, ready for products with any number of rows.
+pub(crate) trait Decoded<S: Simd, U> {
+    /// Adds the products with `R` rows of activations. For each row it does the same in the same
+    /// order whatever `R` is.
+    fn add<const R: usize>(&self, s: S, x: &[U; R], sums: &mut [S::F; R]);
 }
 
 /// Sixteen f16, by their bits.

@@ -5,14 +5,11 @@ use bytemuck::Zeroable;
 use half::bf16;
 
 use super::{
-    Format, Halves,
-    codes::{Book, Codes, Plane},
-    sums::centred,
+    Decoded, Format, Halves,
+    codes::{Book, Codes, FileCodes, Plane},
+    sums::Centred,
 };
-use crate::{
-    activation::{Quantised, Rows},
-    simd::Simd,
-};
+use crate::{activation::Quantised, simd::Simd};
 
 /// See the module.
 pub(crate) struct Mxfp4;
@@ -56,13 +53,11 @@ impl Format for Mxfp4 {
     }
 
     #[inline(always)]
-    fn accumulate<S: Simd, const R: usize>(
-        s: S,
-        block: &Block,
-        x: Rows<'_, Quantised>,
-        sums: &mut [S::F; R],
-    ) {
-        let (codes, scale) = (BOOK.raised(s, block.codes.load(s)), s.load_bf16(&block.scale));
-        centred(s, (&codes, 12), scale, x.at::<R>(0), sums);
+    fn decode<S: Simd>(s: S, block: &Block, _: usize) -> impl Decoded<S, Quantised> {
+        Centred::<S, false> {
+            codes: BOOK.raised(s, block.codes.load(s)),
+            zero: 12,
+            scale: s.load_bf16(&block.scale),
+        }
     }
 }

@@ -4,14 +4,14 @@
 use bytemuck::Zeroable;
 
 use super::{
-    Format, Halves,
+    Decoded, Format, Halves,
     codes::{Codes, Plane},
     half_at,
-    sums::scaled_halves_with_mins,
+    sums::{Unit, WithMins},
     widen,
 };
 use crate::{
-    activation::{Quantised, Rows, UNIT},
+    activation::{Quantised, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -35,12 +35,29 @@ impl Block {
     }
 }
 
-/// One of the four bytes of each lane; they are at most 127.
+/// The two bytes of each lane that are a unit's; they are at most 127.
 #[inline(always)]
-fn byte<S: Simd, const WHICH: usize>(s: S, bytes: S::B) -> S::I {
-    let mut one = [0; 4];
-    one[WHICH] = 1;
-    s.dot(s.splat_i32(0), bytes, &one)
+fn pick<S: Simd>(s: S, bytes: S::B, unit: usize) -> [S::I; 2] {
+    let none = s.splat_i32(0);
+    let first = [[1, 0, 0, 0], [0, 0, 1, 0]][unit % 2];
+    let second = [[0, 1, 0, 0], [0, 0, 0, 1]][unit % 2];
+    [s.dot(none, bytes, &first), s.dot(none, bytes, &second)]
+}
+
+/// `s q`, which is at most 45.
+#[inline(always)]
+fn scaled<S: Simd>(s: S, codes: Unit<S>, scales: [S::I; 2]) -> Unit<S> {
+    let none = s.splat_i32(0);
+    [
+        s.map_bytes(codes[0], scales[0], none),
+        s.map_bytes(codes[1], scales[0], none),
+        s.map_bytes(codes[2], scales[0], none),
+        s.map_bytes(codes[3], scales[0], none),
+        s.map_bytes(codes[4], scales[1], none),
+        s.map_bytes(codes[5], scales[1], none),
+        s.map_bytes(codes[6], scales[1], none),
+        s.map_bytes(codes[7], scales[1], none),
+    ]
 }
 
 impl Format for Q2K {
@@ -76,27 +93,16 @@ impl Format for Q2K {
     }
 
     #[inline(always)]
-    fn accumulate<S: Simd, const R: usize>(
-        s: S,
-        block: &Block,
-        x: Rows<'_, Quantised>,
-        sums: &mut [S::F; R],
-    ) {
-        let scale = (s.load_f16(&block.scale), s.load_f16(&block.min));
-        for (pair, codes) in block.codes.as_chunks::<2>().0.iter().enumerate() {
-            let shares = s.load_bytes(&block.shares[pair]);
-            let (scales, mins) = (s.bits::<0>(shares, 15), s.bits::<4>(shares, 15));
-            let first = (
-                [byte::<S, 0>(s, scales), byte::<S, 1>(s, scales)],
-                [byte::<S, 0>(s, mins), byte::<S, 1>(s, mins)],
-            );
-            let second = (
-                [byte::<S, 2>(s, scales), byte::<S, 3>(s, scales)],
-                [byte::<S, 2>(s, mins), byte::<S, 3>(s, mins)],
-            );
-            let (x, more) = (x.at::<R>(2 * pair), x.at::<R>(2 * pair + 1));
-            scaled_halves_with_mins(s, &codes[0].load(s), scale, first, x, sums);
-            scaled_halves_with_mins(s, &codes[1].load(s), scale, second, more, sums);
+    fn decode<S: Simd>(s: S, block: &Block, unit: usize) -> impl Decoded<S, Quantised> {
+        let shares = s.load_bytes(&block.shares[unit / 2]);
+        let (scales, mins) = (s.bits::<0>(shares, 15), s.bits::<4>(shares, 15));
+        let scales = pick(s, scales, unit);
+        let mins = pick(s, mins, unit);
+        WithMins::<S> {
+            codes: scaled(s, block.codes[unit].load(s), scales),
+            scale: s.load_f16(&block.scale),
+            min: s.load_f16(&block.min),
+            mins: s.pair(mins[0], mins[1]),
         }
     }
 }

@@ -4,14 +4,14 @@
 use bytemuck::Zeroable;
 
 use super::{
-    Format, Halves,
+    Decoded, Format, Halves,
     codes::{Codes, Joined},
     half_at,
-    sums::scaled_halves,
+    sums::{Centred, Unit},
     widen,
 };
 use crate::{
-    activation::{Quantised, Rows, UNIT},
+    activation::{Quantised, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -40,6 +40,25 @@ fn share(packed: &[u8], sub_block: usize) -> i8 {
     let low = packed[sub_block % 8] >> (sub_block / 8 * 4) & 15;
     let high = packed[8 + sub_block % 4] >> (sub_block / 4 * 2) & 3;
     (low | high << 4).cast_signed() - 32
+}
+
+/// `s (q - 4)` is at least `-127 + 3` and at most 128, so that this makes it a byte.
+const RAISE: i32 = 127;
+
+/// `s (q - 4)`, raised.
+#[inline(always)]
+fn scaled<S: Simd>(s: S, codes: Unit<S>, scales: [S::I; 2]) -> Unit<S> {
+    let more = scales.map(|scale| s.add_i32(s.mul_i32(scale, s.splat_i32(-4)), s.splat_i32(RAISE)));
+    [
+        s.map_bytes(codes[0], scales[0], more[0]),
+        s.map_bytes(codes[1], scales[0], more[0]),
+        s.map_bytes(codes[2], scales[0], more[0]),
+        s.map_bytes(codes[3], scales[0], more[0]),
+        s.map_bytes(codes[4], scales[1], more[1]),
+        s.map_bytes(codes[5], scales[1], more[1]),
+        s.map_bytes(codes[6], scales[1], more[1]),
+        s.map_bytes(codes[7], scales[1], more[1]),
+    ]
 }
 
 impl Format for Q3K {
@@ -77,17 +96,13 @@ impl Format for Q3K {
     }
 
     #[inline(always)]
-    fn accumulate<S: Simd, const R: usize>(
-        s: S,
-        block: &Block,
-        x: Rows<'_, Quantised>,
-        sums: &mut [S::F; R],
-    ) {
-        let scale = s.load_f16(&block.scale);
-        for (unit, part) in block.units.iter().enumerate() {
-            let codes = part.codes.load(s);
-            let scales = [s.load_i8(&part.scales[0]), s.load_i8(&part.scales[1])];
-            scaled_halves(s, (&codes, 4), (scale, scales), x.at::<R>(unit), sums);
+    fn decode<S: Simd>(s: S, block: &Block, unit: usize) -> impl Decoded<S, Quantised> {
+        let part = &block.units[unit];
+        let scales = [s.load_i8(&part.scales[0]), s.load_i8(&part.scales[1])];
+        Centred::<S, true> {
+            codes: scaled(s, part.codes.load(s), scales),
+            zero: RAISE,
+            scale: s.load_f16(&block.scale),
         }
     }
 }

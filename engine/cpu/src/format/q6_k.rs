@@ -4,14 +4,14 @@
 use bytemuck::Zeroable;
 
 use super::{
-    Format, Halves,
+    Decoded, Format, Halves,
     codes::{Codes, Joined},
     half_at,
-    sums::scaled_halves,
+    sums::ScaledHalves,
     widen,
 };
 use crate::{
-    activation::{Quantised, Rows, UNIT},
+    activation::{Quantised, UNIT},
     simd::{LANES, Simd},
 };
 
@@ -70,17 +70,15 @@ impl Format for Q6K {
     }
 
     #[inline(always)]
-    fn accumulate<S: Simd, const R: usize>(
-        s: S,
-        block: &Block,
-        x: Rows<'_, Quantised>,
-        sums: &mut [S::F; R],
-    ) {
-        let scale = s.load_f16(&block.scale);
-        for (unit, part) in block.units.iter().enumerate() {
-            let codes = part.codes.load(s);
-            let scales = [s.load_i8(&part.scales[0]), s.load_i8(&part.scales[1])];
-            scaled_halves(s, (&codes, 32), (scale, scales), x.at::<R>(unit), sums);
+    fn decode<S: Simd>(s: S, block: &Block, unit: usize) -> impl Decoded<S, Quantised> {
+        let part = &block.units[unit];
+        let scales = [s.load_i8(&part.scales[0]), s.load_i8(&part.scales[1])];
+        let zero = s.splat_i32(32);
+        ScaledHalves::<S> {
+            codes: part.codes.load(s),
+            scale: s.load_f16(&block.scale),
+            scales,
+            zeros: s.pair(s.mul_i32(scales[0], zero), s.mul_i32(scales[1], zero)),
         }
     }
 }

@@ -2,11 +2,8 @@
 
 use bytemuck::Zeroable;
 
-use super::{Format, Halves, half_at, sums::centred_bytes, widen};
-use crate::{
-    activation::{Quantised, Rows},
-    simd::Simd,
-};
+use super::{Decoded, Format, Halves, half_at, sums::Centred, widen};
+use crate::{activation::Quantised, simd::Simd};
 
 /// See the module.
 pub(crate) struct Q8_0;
@@ -41,12 +38,7 @@ impl Format for Q8_0 {
     }
 
     #[inline(always)]
-    fn accumulate<S: Simd, const R: usize>(
-        s: S,
-        block: &Block,
-        x: Rows<'_, Quantised>,
-        sums: &mut [S::F; R],
-    ) {
+    fn decode<S: Simd>(s: S, block: &Block, _: usize) -> impl Decoded<S, Quantised> {
         let codes = [
             s.load_bytes(&block.codes[0]),
             s.load_bytes(&block.codes[1]),
@@ -57,7 +49,6 @@ impl Format for Q8_0 {
             s.load_bytes(&block.codes[6]),
             s.load_bytes(&block.codes[7]),
         ];
-        let scale = s.load_f16(&block.scale);
-        centred_bytes(s, &codes, scale, x.at::<R>(0), sums);
+        Centred::<S, true> { codes, zero: 128, scale: s.load_f16(&block.scale) }
     }
 }

@@ -1,149 +1,101 @@
-//! How the codes of a unit meet activations, their scales and their zero points: what types have in
-//! common. Each adds one unit's products with some rows, in the same order for every row.
+//! How the decoded weights of a unit meet activations: what types have in common.
 
+use super::Decoded;
 use crate::{
     activation::{Quantised, UNIT},
     simd::Simd,
 };
 
 /// Thirty-two inputs of all lanes, in groups of four.
-type Unit<S> = [<S as Simd>::B; UNIT / 4];
+pub(super) type Unit<S> = [<S as Simd>::B; UNIT / 4];
 
-/// Adds the products of some groups of four inputs, whose codes are at most 127.
+/// Adds the products of some groups of four inputs. Codes are at most 127, unless it is `WIDE`.
 #[inline(always)]
-fn dots<S: Simd>(s: S, mut sum: S::I, codes: &[S::B], x: &[[i8; 4]]) -> S::I {
+fn dots<S: Simd, const WIDE: bool>(s: S, mut sum: S::I, codes: &[S::B], x: &[[i8; 4]]) -> S::I {
     for (codes, x) in codes.iter().zip(x) {
-        sum = s.dot(sum, *codes, x);
+        sum = if WIDE { s.dot_wide(sum, *codes, x) } else { s.dot(sum, *codes, x) };
     }
     sum
 }
 
-/// The same for codes of any size.
-#[inline(always)]
-fn dots_wide<S: Simd>(s: S, mut sum: S::I, codes: &[S::B], x: &[[i8; 4]]) -> S::I {
-    for (codes, x) in codes.iter().zip(x) {
-        sum = s.dot_wide(sum, *codes, x);
-    }
-    sum
+/// `w = scale (q - zero)`. Codes are at most 127, unless they are `WIDE`.
+pub(super) struct Centred<S: Simd, const WIDE: bool> {
+    pub(super) codes: Unit<S>,
+    pub(super) zero: i32,
+    pub(super) scale: S::F,
 }
 
-/// `w = d (q - zero)`.
-#[inline(always)]
-pub(super) fn centred<S: Simd, const R: usize>(
-    s: S,
-    (codes, zero): (&Unit<S>, i32),
-    scale: S::F,
-    x: &[Quantised; R],
-    sums: &mut [S::F; R],
-) {
-    for (x, sum) in x.iter().zip(sums) {
-        let surplus = s.splat_i32((x.minus[0] + x.minus[1]) * zero);
-        let dot = dots(s, surplus, codes, &x.codes);
-        *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
+impl<S: Simd, const WIDE: bool> Decoded<S, Quantised> for Centred<S, WIDE> {
+    #[inline(always)]
+    fn add<const R: usize>(&self, s: S, x: &[Quantised; R], sums: &mut [S::F; R]) {
+        for (x, sum) in x.iter().zip(sums) {
+            let surplus = s.splat_i32(x.minus * self.zero);
+            let dot = dots::<S, WIDE>(s, surplus, &self.codes, &x.codes);
+            *sum = s.fma(s.to_f32(dot), s.mul(self.scale, s.splat(x.scale)), *sum);
+        }
     }
 }
 
-/// `w = d (q - 128)`, with codes of eight bits.
-#[inline(always)]
-pub(super) fn centred_bytes<S: Simd, const R: usize>(
-    s: S,
-    codes: &Unit<S>,
-    scale: S::F,
-    x: &[Quantised; R],
-    sums: &mut [S::F; R],
-) {
-    for (x, sum) in x.iter().zip(sums) {
-        let surplus = s.splat_i32((x.minus[0] + x.minus[1]) << 7);
-        let dot = dots_wide(s, surplus, codes, &x.codes);
-        *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
+/// `w = scale q + min`. Codes are at most 127.
+pub(super) struct WithMin<S: Simd> {
+    pub(super) codes: Unit<S>,
+    pub(super) scale: S::F,
+    pub(super) min: S::F,
+}
+
+impl<S: Simd> Decoded<S, Quantised> for WithMin<S> {
+    #[inline(always)]
+    fn add<const R: usize>(&self, s: S, x: &[Quantised; R], sums: &mut [S::F; R]) {
+        for (x, sum) in x.iter().zip(sums) {
+            let dot = dots::<S, false>(s, s.splat_i32(0), &self.codes, &x.codes);
+            *sum = s.fma(s.to_f32(dot), s.mul(self.scale, s.splat(x.scale)), *sum);
+            *sum = s.fma(self.min, s.splat(x.sum), *sum);
+        }
     }
 }
 
-/// `w = d q + m`.
-#[inline(always)]
-pub(super) fn with_min<S: Simd, const R: usize>(
-    s: S,
-    codes: &Unit<S>,
-    (scale, min): (S::F, S::F),
-    x: &[Quantised; R],
-    sums: &mut [S::F; R],
-) {
-    for (x, sum) in x.iter().zip(sums) {
-        let dot = dots(s, s.splat_i32(0), codes, &x.codes);
-        *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
-        *sum = s.fma(min, s.splat(x.sum), *sum);
+/// `w = scale q - min m`, where either half of the unit has its `m`. Codes are at most 127.
+pub(super) struct WithMins<S: Simd> {
+    pub(super) codes: Unit<S>,
+    pub(super) scale: S::F,
+    pub(super) min: S::F,
+    /// Pairs of `m`.
+    pub(super) mins: S::I,
+}
+
+impl<S: Simd> Decoded<S, Quantised> for WithMins<S> {
+    #[inline(always)]
+    fn add<const R: usize>(&self, s: S, x: &[Quantised; R], sums: &mut [S::F; R]) {
+        for (x, sum) in x.iter().zip(sums) {
+            let dot = dots::<S, false>(s, s.splat_i32(0), &self.codes, &x.codes);
+            *sum = s.fma(s.to_f32(dot), s.mul(self.scale, s.splat(x.scale)), *sum);
+            let less = s.dot_pairs(self.mins, x.halves);
+            *sum = s.fma(s.to_f32(less), s.mul(self.min, s.splat(x.scale)), *sum);
+        }
     }
 }
 
-/// `w = d s (q - zero)`, where either half of the unit has its `s`. Both sums times their scales
-/// are below 2^24.
-#[inline(always)]
-pub(super) fn scaled_halves<S: Simd, const R: usize>(
-    s: S,
-    (codes, zero): (&Unit<S>, i32),
-    (scale, scales): (S::F, [S::I; 2]),
-    x: &[Quantised; R],
-    sums: &mut [S::F; R],
-) {
-    for (x, sum) in x.iter().zip(sums) {
-        let low = dots(s, s.splat_i32(x.minus[0] * zero), &codes[..4], &x.codes[..4]);
-        let high = dots(s, s.splat_i32(x.minus[1] * zero), &codes[4..], &x.codes[4..]);
-        let dot = s.add_i32(s.mul_i32(low, scales[0]), s.mul_i32(high, scales[1]));
-        *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
-    }
+/// `w = scale s (q - zero)`, where either half of the unit has its `s`. Codes are at most 127, and
+/// both halves' sums times `s` below 2^24 together.
+pub(super) struct ScaledHalves<S: Simd> {
+    pub(super) codes: Unit<S>,
+    pub(super) scale: S::F,
+    pub(super) scales: [S::I; 2],
+    /// Pairs of `s zero`.
+    pub(super) zeros: S::I,
 }
 
-/// `w = d s (q - 128)`, with codes of eight bits, where the unit has its `s`. The sum times `s` is
-/// below 2^24.
-#[inline(always)]
-pub(super) fn scaled_bytes<S: Simd, const R: usize>(
-    s: S,
-    codes: &Unit<S>,
-    (scale, of_unit): (S::F, S::I),
-    x: &[Quantised; R],
-    sums: &mut [S::F; R],
-) {
-    for (x, sum) in x.iter().zip(sums) {
-        let surplus = s.splat_i32((x.minus[0] + x.minus[1]) << 7);
-        let dot = s.mul_i32(dots_wide(s, surplus, codes, &x.codes), of_unit);
-        *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
-    }
-}
-
-/// `w = d s q - m`, where the unit has its `s` and `m`. The sum times `s` is below 2^24.
-#[inline(always)]
-pub(super) fn scaled_with_min<S: Simd, const R: usize>(
-    s: S,
-    codes: &Unit<S>,
-    (scale, of_unit, min): (S::F, S::I, S::F),
-    x: &[Quantised; R],
-    sums: &mut [S::F; R],
-) {
-    for (x, sum) in x.iter().zip(sums) {
-        let dot = s.mul_i32(dots(s, s.splat_i32(0), codes, &x.codes), of_unit);
-        *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
-        *sum = s.fma(min, s.splat(-x.sum), *sum);
-    }
-}
-
-/// `w = d s q - dmin m`, where either half of the unit has its `s` and `m`. Both sums times their
-/// scales are below 2^24.
-#[inline(always)]
-pub(super) fn scaled_halves_with_mins<S: Simd, const R: usize>(
-    s: S,
-    codes: &Unit<S>,
-    (scale, min): (S::F, S::F),
-    (scales, mins): ([S::I; 2], [S::I; 2]),
-    x: &[Quantised; R],
-    sums: &mut [S::F; R],
-) {
-    for (x, sum) in x.iter().zip(sums) {
-        let low = dots(s, s.splat_i32(0), &codes[..4], &x.codes[..4]);
-        let high = dots(s, s.splat_i32(0), &codes[4..], &x.codes[4..]);
-        let dot = s.add_i32(s.mul_i32(low, scales[0]), s.mul_i32(high, scales[1]));
-        *sum = s.fma(s.to_f32(dot), s.mul(scale, s.splat(x.scale)), *sum);
-        let (low, high) = (s.splat_i32(x.minus[0]), s.splat_i32(x.minus[1]));
-        let less = s.add_i32(s.mul_i32(low, mins[0]), s.mul_i32(high, mins[1]));
-        *sum = s.fma(s.to_f32(less), s.mul(min, s.splat(x.scale)), *sum);
+impl<S: Simd> Decoded<S, Quantised> for ScaledHalves<S> {
+    #[inline(always)]
+    fn add<const R: usize>(&self, s: S, x: &[Quantised; R], sums: &mut [S::F; R]) {
+        let (low, high) = self.codes.split_at(UNIT / 8);
+        for (x, sum) in x.iter().zip(sums) {
+            let low = dots::<S, false>(s, s.splat_i32(0), low, &x.codes[..UNIT / 8]);
+            let high = dots::<S, false>(s, s.splat_i32(0), high, &x.codes[UNIT / 8..]);
+            let surplus = s.dot_pairs(self.zeros, x.halves);
+            let dot = s.add_i32(s.mul_i32(low, self.scales[0]), surplus);
+            let dot = s.add_i32(s.mul_i32(high, self.scales[1]), dot);
+            *sum = s.fma(s.to_f32(dot), s.mul(self.scale, s.splat(x.scale)), *sum);
+        }
     }
 }

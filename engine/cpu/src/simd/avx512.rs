@@ -182,6 +182,15 @@ impl Simd for Avx512 {
         proven!(_mm512_mullo_epi32(a, b))
     }
     #[inline(always)]
+    fn pair(self, low: __m512i, high: __m512i) -> __m512i {
+        proven!(_mm512_mask_blend_epi16(0xaaaa_aaaa, low, _mm512_slli_epi32::<16>(high)))
+    }
+    #[inline(always)]
+    fn dot_pairs(self, pairs: __m512i, x: [i16; 2]) -> __m512i {
+        let x = i32::from(x[0].cast_unsigned()) | i32::from(x[1]) << 16;
+        proven!(_mm512_madd_epi16(pairs, _mm512_set1_epi32(x)))
+    }
+    #[inline(always)]
     fn to_f32(self, x: __m512i) -> __m512 {
         proven!(_mm512_cvtepi32_ps(x))
     }
@@ -211,6 +220,13 @@ impl Simd for Avx512 {
             let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
             _mm512_shuffle_epi8(table, x)
         })
+    }
+    #[inline(always)]
+    fn map_bytes(self, x: __m512i, factor: __m512i, more: __m512i) -> __m512i {
+        // As numbers of four digits to base 256: what digits borrow and carry evens out, since all
+        // four are in range in the end.
+        let ones = self.splat_i32(0x0101_0101);
+        self.add_i32(self.mul_i32(x, factor), self.mul_i32(more, ones))
     }
     #[inline(always)]
     fn dot(self, sum: __m512i, codes: __m512i, x: &[i8; 4]) -> __m512i {

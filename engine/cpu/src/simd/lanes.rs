@@ -74,6 +74,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
     /// `a * b`, which must not overflow.
     fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Pairs of halves of each lane, from lanes that fit 16 bits.
+    fn pair(self, low: Self::I, high: Self::I) -> Self::I;
+    /// The product of each lane's pair with that of `x`, summed, which must not overflow.
+    fn dot_pairs(self, pairs: Self::I, x: [i16; 2]) -> Self::I;
     /// To f32, rounded to nearest.
     fn to_f32(self, x: Self::I) -> Self::F;
 
@@ -87,6 +91,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
     /// `table[byte]`, for bytes of `0..16`.
     fn lookup(self, table: &[u8; 16], x: Self::B) -> Self::B;
+    /// `byte * factor + more` with the factor and the summand of its lane, for each byte, which must
+    /// be in `0..=255`.
+    fn map_bytes(self, x: Self::B, factor: Self::I, more: Self::I) -> Self::B;
     /// Adds to each lane the product of its four bytes, `0..=127`, and of the four signed bytes of
     /// `x`, `-127..=127`.
     fn dot(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I;

@@ -109,6 +109,12 @@ impl Simd for Portable {
     fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I {
         std::array::from_fn(|i| a[i] * b[i])
     }
+    fn pair(self, low: Self::I, high: Self::I) -> Self::I {
+        std::array::from_fn(|i| low[i] & 0xffff | high[i] << 16)
+    }
+    fn dot_pairs(self, pairs: Self::I, x: [i16; 2]) -> Self::I {
+        pairs.map(|pair| i32::from(pair as i16) * i32::from(x[0]) + (pair >> 16) * i32::from(x[1]))
+    }
     fn to_f32(self, x: Self::I) -> F {
         x.map(|x| x as f32)
     }
@@ -127,6 +133,9 @@ impl Simd for Portable {
     }
     fn lookup(self, table: &[u8; 16], x: Self::B) -> Self::B {
         x.map(|x| table[usize::from(x % 16)])
+    }
+    fn map_bytes(self, x: Self::B, factor: Self::I, more: Self::I) -> Self::B {
+        std::array::from_fn(|i| (i32::from(x[i]) * factor[i / 4] + more[i / 4]) as u8)
     }
     fn dot(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I {
         self.dot_wide(sum, codes, x)
