@@ -16,8 +16,14 @@ pub(crate) trait Unit: Zeroable + Copy + Send + Sync + 'static {
     /// The units of all rows from `row` on.
     fn rows(x: &Activations, row: usize) -> Rows<'_, Self>;
 
+    /// The units of what those leave of the inputs, if products are to read them too.
+    fn rests(x: &Activations, row: usize) -> Option<Rows<'_, Self>>;
+
     /// The unit of these inputs.
     fn of<S: Simd>(s: S, x: &[f32; UNIT]) -> Self;
+
+    /// The unit of what [`Self::of`] leaves of these inputs.
+    fn rest<S: Simd>(s: S, x: &[f32; UNIT]) -> Self;
 }
 
 /// Inputs as signed bytes with one scale: `x = scale * code`.
@@ -40,6 +46,11 @@ impl Unit for Quantised {
 
     fn rows(x: &Activations, row: usize) -> Rows<'_, Self> {
         Rows::new(&x.room().quantised[row..], x.rows)
+    }
+
+    fn rests(x: &Activations, row: usize) -> Option<Rows<'_, Self>> {
+        let int16 = x.kind == ActivationType::Int16;
+        int16.then(|| Rows::new(&x.room().rests[row..], x.rows))
     }
 
     #[inline(always)]
@@ -65,6 +76,16 @@ impl Unit for Quantised {
             halves: minus,
         }
     }
+
+    #[inline(always)]
+    fn rest<S: Simd>(s: S, x: &[f32; UNIT]) -> Self {
+        let unit = Self::of(s, x);
+        let mut rest = *x;
+        for (x, code) in rest.iter_mut().zip(unit.codes.as_flattened()) {
+            *x -= unit.scale * f32::from(*code);
+        }
+        Self::of(s, &rest)
+    }
 }
 
 /// Inputs as they are.
@@ -79,9 +100,18 @@ impl Unit for Floats {
         Rows::new(&x.room().floats[row..], x.rows)
     }
 
+    fn rests(_: &Activations, _: usize) -> Option<Rows<'_, Self>> {
+        None
+    }
+
     #[inline(always)]
     fn of<S: Simd>(_: S, x: &[f32; UNIT]) -> Self {
         Self(*x)
+    }
+
+    #[inline(always)]
+    fn rest<S: Simd>(_: S, _: &[f32; UNIT]) -> Self {
+        Self([0.0; UNIT])
     }
 }
 
@@ -115,17 +145,23 @@ impl<'a, U> Rows<'a, U> {
     pub(crate) fn skip(self, row: usize) -> Self {
         Self { units: &self.units[row..], ..self }
     }
+}
 
-    /// From the `unit`th unit on.
-    #[inline(always)]
-    pub(crate) fn from(self, unit: usize) -> Self {
-        Self { units: &self.units[unit * self.stride..], ..self }
-    }
+/// How inputs meet quantised weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ActivationType {
+    /// As signed bytes, 32 of them with one scale.
+    #[default]
+    Int8,
+    /// As two of those, the second one of what the first leaves: some fifteen bits, for up to twice
+    /// the computing.
+    Int16,
 }
 
 /// The input of a product, in either form; memory is kept from one to the next.
 #[derive(Default)]
 pub(crate) struct Activations {
+    kind: ActivationType,
     room: Option<Room>,
     rows: usize,
 }
@@ -133,6 +169,7 @@ pub(crate) struct Activations {
 /// Memory for either form; what is not used costs none.
 struct Room {
     quantised: Zeroed<Quantised>,
+    rests: Zeroed<Quantised>,
     floats: Zeroed<Floats>,
 }
 
@@ -151,12 +188,16 @@ impl Wanted {
 }
 
 impl Activations {
+    pub(crate) fn new(kind: ActivationType) -> Self {
+        Self { kind, ..Self::default() }
+    }
+
     /// Makes room for `rows` rows of `width`.
     pub(crate) fn reserve(&mut self, rows: usize, width: usize) -> Result<(), BackendError> {
         let units = rows.saturating_mul(width.div_ceil(UNIT));
         if self.room.as_ref().is_none_or(|room| room.quantised.len() < units) {
-            let (quantised, floats) = (Zeroed::new(units)?, Zeroed::new(units)?);
-            self.room = Some(Room { quantised, floats });
+            let (quantised, rests) = (Zeroed::new(units)?, Zeroed::new(units)?);
+            self.room = Some(Room { quantised, rests, floats: Zeroed::new(units)? });
         }
         Ok(())
     }
@@ -173,10 +214,13 @@ impl Activations {
         self.rows = rows;
         let room = self.room.as_mut().expect("every buffer made room for itself");
         if wanted.quantised {
-            fill(team, isa, &mut room.quantised, x, (rows, width));
+            fill::<_, false>(team, isa, &mut room.quantised, x, (rows, width));
+            if self.kind == ActivationType::Int16 {
+                fill::<_, true>(team, isa, &mut room.rests, x, (rows, width));
+            }
         }
         if wanted.floats {
-            fill(team, isa, &mut room.floats, x, (rows, width));
+            fill::<_, false>(team, isa, &mut room.floats, x, (rows, width));
         }
     }
 
@@ -191,6 +235,9 @@ impl Activations {
         let room = self.room.as_mut().expect("room was made for all choices");
         if wanted.quantised {
             gather(team, (&x.room().quantised, x.rows), rows, width, &mut room.quantised);
+            if self.kind == ActivationType::Int16 {
+                gather(team, (&x.room().rests, x.rows), rows, width, &mut room.rests);
+            }
         }
         if wanted.floats {
             gather(team, (&x.room().floats, x.rows), rows, width, &mut room.floats);
@@ -207,7 +254,7 @@ const ROWS_EACH: usize = 8;
 /// As many units are copied by one thread.
 const GATHERED: usize = 1 << 11;
 
-fn fill<U: Unit>(
+fn fill<U: Unit, const REST: bool>(
     team: &Team,
     isa: Chosen,
     units: &mut [U],
@@ -217,7 +264,7 @@ fn fill<U: Unit>(
     let count = width.div_ceil(UNIT);
     let all = Cuts::Every { step: count.max(1), total: count };
     grid(team, units, rows, all, Cuts::Every { step: ROWS_EACH, total: rows }, &|rect, _| {
-        run(isa, Fill { x, width, units: rect });
+        run(isa, Fill::<U, REST> { x, width, units: rect });
     });
 }
 
@@ -241,14 +288,14 @@ fn gather<U: Unit>(
     });
 }
 
-/// Fills the units of some rows.
-struct Fill<'a, U> {
+/// Fills the units of some rows, or of what those leave of them.
+struct Fill<'a, U, const REST: bool> {
     x: &'a [f32],
     width: usize,
     units: Rect<'a, U>,
 }
 
-impl<U: Unit> Kernel for Fill<'_, U> {
+impl<U: Unit, const REST: bool> Kernel for Fill<'_, U, REST> {
     type Output = ();
 
     #[inline(always)]
@@ -258,13 +305,20 @@ impl<U: Unit> Kernel for Fill<'_, U> {
             let x = &self.x[(first + row) * self.width..][..self.width];
             let (whole, rest) = x.as_chunks::<UNIT>();
             for (unit, x) in whole.iter().enumerate() {
-                self.units.line(unit)[row] = U::of(s, x);
+                self.units.line(unit)[row] = Self::unit(s, x);
             }
             if !rest.is_empty() {
                 let mut x = [0.0; UNIT];
                 x[..rest.len()].copy_from_slice(rest);
-                self.units.line(whole.len())[row] = U::of(s, &x);
+                self.units.line(whole.len())[row] = Self::unit(s, &x);
             }
         }
+    }
+}
+
+impl<U: Unit, const REST: bool> Fill<'_, U, REST> {
+    #[inline(always)]
+    fn unit<S: Simd>(s: S, x: &[f32; UNIT]) -> U {
+        if REST { U::rest(s, x) } else { U::of(s, x) }
     }
 }

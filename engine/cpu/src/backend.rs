@@ -8,7 +8,7 @@ use engine_backend::{
 };
 
 use crate::{
-    activation::Activations,
+    activation::{ActivationType, Activations},
     attention::{self, attend},
     buffer::{Buffer, Vector},
     cache::Cache,
@@ -74,6 +74,13 @@ impl CpuBackend {
             tokens: Vec::new(),
             serial: 0,
         })
+    }
+
+    /// The same backend, before it is asked for anything, with inputs of this type.
+    #[must_use]
+    pub fn with_activations(self, kind: ActivationType) -> Self {
+        let (activations, experts) = (Activations::new(kind), experts::Scratch::new(kind));
+        Self { activations, experts, ..self }
     }
 
     /// Number of threads, the calling one among them.

@@ -7,7 +7,7 @@
 use engine_backend::{BackendError, ExpertInput, Tensor};
 
 use crate::{
-    activation::{Activations, Wanted},
+    activation::{ActivationType, Activations, Wanted},
     buffer::Buffer,
     linear::rows_each,
     matrix::{Matrix, strip},
@@ -74,6 +74,10 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
+    pub(crate) fn new(kind: ActivationType) -> Self {
+        Self { gathered: Activations::new(kind), ..Self::default() }
+    }
+
     /// Makes room for `choices` choices of whatever width there is.
     pub(crate) fn reserve_choices(&mut self, choices: usize) -> Result<(), BackendError> {
         self.choices_max = self.choices_max.max(choices);

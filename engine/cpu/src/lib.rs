@@ -31,6 +31,7 @@ mod sample;
 mod simd;
 mod step;
 
+pub use activation::ActivationType;
 pub use backend::CpuBackend;
 pub use buffer::{Buffer, Vector};
 pub use cache::Cache;

@@ -55,6 +55,8 @@ pub(crate) struct Product<'a, F: Format> {
     pub(crate) across: usize,
     /// The units of the rows of `out`.
     pub(crate) x: Rows<'a, F::Unit>,
+    /// Units of what those leave of the inputs.
+    pub(crate) rests: Option<Rows<'a, F::Unit>>,
     /// For all columns, not only those of `out`.
     pub(crate) bias: Option<&'a [f32]>,
     /// Where the outputs go.
@@ -96,7 +98,7 @@ impl<F: Format> Product<'_, F> {
     ) -> usize {
         let start = tile * self.across;
         let blocks = &self.blocks[start..][..self.across];
-        let x = self.x.skip(row);
+        let (x, rests) = (self.x.skip(row), self.rests.map(|rests| rests.skip(row)));
         let (mut sums, mut more) = ([s.zero(); R], [s.zero(); R]);
         for (i, block) in blocks.iter().enumerate() {
             // Weights come from memory for the first rows, and are near for the others.
@@ -106,10 +108,17 @@ impl<F: Format> Product<'_, F> {
                 s.prefetch(ahead);
             }
             for unit in 0..F::UNITS {
-                let (weights, x) = (F::decode(s, block, unit), x.from(i * F::UNITS + unit));
-                weights.add(s, x.at::<R>(0), &mut sums);
+                let weights = F::decode(s, block, unit);
+                let at = i * F::UNITS + unit;
+                weights.add(s, x.at::<R>(at), &mut sums);
                 if TWICE {
-                    weights.add(s, x.skip(R).at::<R>(0), &mut more);
+                    weights.add(s, x.skip(R).at::<R>(at), &mut more);
+                }
+                if let Some(rests) = rests {
+                    weights.add(s, rests.at::<R>(at), &mut sums);
+                    if TWICE {
+                        weights.add(s, rests.skip(R).at::<R>(at), &mut more);
+                    }
                 }
             }
         }

@@ -218,7 +218,7 @@ impl<F: Format> Tiles for Packed<F> {
         let tiles = out.cols().div_ceil(LANES);
         let blocks = &self.blocks[(out.col() - first) / LANES * self.across..];
         let blocks = &blocks[..tiles * self.across];
-        let x = F::Unit::rows(x, out.row());
-        run(isa, Product::<F> { blocks, across: self.across, x, bias, out });
+        let (x, rests) = (F::Unit::rows(x, out.row()), F::Unit::rests(x, out.row()));
+        run(isa, Product::<F> { blocks, across: self.across, x, rests, bias, out });
     }
 }

@@ -3,7 +3,7 @@
 mod reference;
 
 use engine_backend::{Backend, BackendError, DType};
-use engine_cpu::{CpuBackend, Isa};
+use engine_cpu::{ActivationType, CpuBackend, Isa};
 use reference::{
     DTYPES, Random, Weights, assert_close, assert_same, backends, buffer, poisoned, tokens,
 };
@@ -23,11 +23,20 @@ fn product(
     out.values().to_vec()
 }
 
-/// The product in double precision, and by how much activations of bytes may be off it.
-fn plain(weights: &Weights, x: &[f32], bias: &[f32]) -> (Vec<f64>, Vec<f64>) {
+/// By how much a product may be off.
+#[derive(Default)]
+struct Tolerances {
+    /// With activations of one byte.
+    int8: Vec<f64>,
+    /// With activations of two.
+    int16: Vec<f64>,
+}
+
+/// The product in double precision.
+fn plain(weights: &Weights, x: &[f32], bias: &[f32]) -> (Vec<f64>, Tolerances) {
     let table = weights.floats();
     let quantised = !matches!(weights.dtype, DType::Bf16 | DType::F16 | DType::F32);
-    let (mut products, mut tolerances) = (Vec::new(), Vec::new());
+    let (mut products, mut tolerances) = (Vec::new(), Tolerances::default());
     for x in x.chunks_exact(weights.cols) {
         for (w, bias) in table.chunks_exact(weights.cols).zip(bias) {
             let (mut sum, mut size, mut rounding) = (f64::from(*bias), 0.0, 0.0);
@@ -42,7 +51,9 @@ fn plain(weights: &Weights, x: &[f32], bias: &[f32]) -> (Vec<f64>, Vec<f64>) {
             products.push(sum);
             // Sums of minima and of codes cancel, so their size is that of the weights' range.
             let exact = 1e-5 * (size + f64::from(bias.abs())) + 1e-5;
-            tolerances.push(exact + if quantised { rounding } else { 0.0 });
+            let rounding = if quantised { rounding } else { 0.0 };
+            tolerances.int8.push(exact + rounding);
+            tolerances.int16.push(exact + rounding / 250.0);
         }
     }
     (products, tolerances)
@@ -61,7 +72,27 @@ fn products_are_those_of_plain_arithmetic_on_every_instruction_set() {
             for (name, mut backend) in backends() {
                 let what = format!("{dtype:?}, {outputs} by {cols}, {rows} rows, {name}");
                 let found = product(&mut backend, &[&weights], &x, Some(&bias));
-                assert_close(&what, &found, &right, |i| tolerances[i]);
+                assert_close(&what, &found, &right, |i| tolerances.int8[i]);
+                assert_same(&what, &found, first.get_or_insert_with(|| found.clone()));
+            }
+        }
+    }
+}
+
+#[test]
+fn two_bytes_keep_what_one_loses() {
+    let mut random = Random(9);
+    for (outputs, cols, rows) in [(40, 256, 17), (100, 768, 3)] {
+        for dtype in DTYPES {
+            let weights = Weights::random(&mut random, dtype, outputs, cols);
+            let x = random.floats(rows * cols);
+            let (right, tolerances) = plain(&weights, &x, &vec![0.0; outputs]);
+            let mut first: Option<Vec<f32>> = None;
+            for (name, backend) in backends() {
+                let mut backend = backend.with_activations(ActivationType::Int16);
+                let what = format!("{dtype:?}, {outputs} by {cols}, {rows} rows, {name}");
+                let found = product(&mut backend, &[&weights], &x, None);
+                assert_close(&what, &found, &right, |i| tolerances.int16[i]);
                 assert_same(&what, &found, first.get_or_insert_with(|| found.clone()));
             }
         }
@@ -79,7 +110,7 @@ fn floats_need_no_whole_blocks() {
             for (name, mut backend) in backends() {
                 let found = product(&mut backend, &[&weights], &x, None);
                 assert_close(&format!("{dtype:?}, {cols}, {name}"), &found, &right, |i| {
-                    tolerances[i]
+                    tolerances.int8[i]
                 });
             }
         }
@@ -168,7 +199,7 @@ fn inputs_of_any_size_are_scaled() {
         let (right, tolerances) = plain(&weights, &x, &[0.0; 20]);
         for (name, mut backend) in backends() {
             let found = product(&mut backend, &[&weights], &x, None);
-            assert_close(&format!("{size} {name}"), &found, &right, |i| tolerances[i]);
+            assert_close(&format!("{size} {name}"), &found, &right, |i| tolerances.int8[i]);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use engine_backend::DType;
+use engine_cpu::ActivationType;
 
 /// Settings of an engine; they hold for its whole life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Config {
     pub threads: usize,
     /// Positions in a cache block.
     pub block_size: u32,
+    /// How inputs meet quantised weights. For the CPU alone.
+    pub activation_type: ActivationType,
     /// How keys and values are kept.
     pub kv_type: KvType,
     /// Most bytes that the cache of keys and values may take.
@@ -73,6 +76,7 @@ impl Default for Config {
             device: Device::Auto,
             threads: 0,
             block_size: 16,
+            activation_type: ActivationType::Int8,
             kv_type: KvType::F16,
             kv_bytes_max: 1 << 30,
             rows_max: 64,

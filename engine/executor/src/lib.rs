@@ -26,6 +26,7 @@ pub use summary::Summary;
 pub use text::{SamplingDefaults, TextAssets, TokenizerAssets, TokenizerFile, VocabularyAssets};
 
 use engine_contract::Executor;
+pub use engine_cpu::ActivationType;
 use engine_cpu::CpuBackend;
 
 /// Builds the engine that runs a file's model, on the thread that will own it.
@@ -36,6 +37,7 @@ pub fn load(file: &ModelFile, config: &Config) -> Result<Box<dyn Executor>, Load
     match config.device {
         Device::Auto | Device::Cpu => {
             let backend = CpuBackend::new(config.threads);
+            let backend = backend.with_activations(config.activation_type);
             Ok(Box::new(BackendExecutor::new(backend, file, config)?))
         }
         Device::Cuda => Err(LoadError::Device { device: config.device, engine: "CUDA" }),

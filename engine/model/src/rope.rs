@@ -63,10 +63,7 @@ impl<'a> Scope<'a> {
             // A window is never stretched.
             (own.to_owned(), (reach == Reach::Global).then(|| "rope_scaling".to_owned()))
         };
-        let scaling = match reach {
-            Reach::Local if keys.are_ggufs() => None,
-            _ => scaling,
-        };
+        let scaling = scaling.filter(|_| reach == Reach::Global || !keys.are_ggufs());
         Self { keys, base: (gguf, base), scaling, base_default }
     }
 

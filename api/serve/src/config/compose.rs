@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Config, Device, Failure, KvType};
+use super::{ActivationType, Config, Device, Failure, KvType};
 
 /// What the crates below are started with.
 pub(crate) struct Composed {
@@ -22,6 +22,7 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
             device: device(engine.device),
             threads: engine.threads as usize,
             block_size: engine.block_size,
+            activation_type: activation_type(engine.activation_type),
             kv_type: kv_type(engine.kv_type),
             kv_bytes_max: engine.kv_bytes_max,
             rows_max: engine.rows_max,
@@ -66,6 +67,13 @@ fn device(device: Device) -> engine::Device {
         Device::Cpu => engine::Device::Cpu,
         Device::Cuda => engine::Device::Cuda,
         Device::Sim => engine::Device::Sim,
+    }
+}
+
+fn activation_type(activation_type: ActivationType) -> engine::ActivationType {
+    match activation_type {
+        ActivationType::Int8 => engine::ActivationType::Int8,
+        ActivationType::Int16 => engine::ActivationType::Int16,
     }
 }
 

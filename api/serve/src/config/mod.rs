@@ -58,6 +58,8 @@ pub(crate) struct Engine {
     pub(crate) threads: u32,
     /// Positions in a cache block.
     pub(crate) block_size: u32,
+    /// How inputs meet quantised weights.
+    pub(crate) activation_type: ActivationType,
     /// How keys and values are kept.
     pub(crate) kv_type: KvType,
     /// Bytes of the key and value cache.
@@ -79,6 +81,14 @@ pub(crate) enum Device {
     Cpu,
     Cuda,
     Sim,
+}
+
+/// How inputs meet quantised weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ActivationType {
+    Int8,
+    Int16,
 }
 
 /// How keys and values are kept.
@@ -189,6 +199,7 @@ impl Default for Engine {
             device: Device::Auto,
             threads: 0,
             block_size: 16,
+            activation_type: ActivationType::Int8,
             kv_type: KvType::F16,
             kv_bytes_max: 1 << 30,
             rows_max: 64,
