@@ -192,16 +192,16 @@ fn choose(scores: &[f32], choices: &mut [Choice]) {
 #[inline(always)]
 fn total<S: Simd>(s: S, scores: &[f32], largest: f32) -> f32 {
     let (whole, rest) = scores.as_chunks::<LANES>();
+    let mut last = [0.0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    let whole = whole.iter().map(|scores| (scores, LANES));
     let (mut sum, mut flaw) = (s.zero(), s.zero());
-    let mut add = |scores: &[f32; LANES], len: usize| {
+    for (scores, len) in whole.chain([(&last, rest.len())]) {
         let scores = s.load(scores);
         let weights = exp(s, s.sub(scores, s.splat(largest)));
         sum = s.add(sum, s.first(len, weights, s.zero()));
+        // Zero times anything is zero, unless it isn't finite.
         flaw = s.fma(scores, s.zero(), flaw);
-    };
-    whole.iter().for_each(|scores| add(scores, LANES));
-    let mut last = [0.0; LANES];
-    last[..rest.len()].copy_from_slice(rest);
-    add(&last, rest.len());
+    }
     s.sum(s.add(sum, flaw))
 }

@@ -26,6 +26,7 @@ impl Shared for u16 {
         unsafe { &*(std::ptr::from_mut(x) as *const [AtomicU16]) }
     }
 
+    #[inline]
     fn put(self, cell: &AtomicU16) {
         cell.store(self, Ordering::Relaxed);
     }
@@ -41,6 +42,7 @@ impl Shared for f32 {
         unsafe { &*(std::ptr::from_mut(x) as *const [AtomicU32]) }
     }
 
+    #[inline]
     fn put(self, cell: &AtomicU32) {
         cell.store(self.to_bits(), Ordering::Relaxed);
     }
