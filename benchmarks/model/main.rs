@@ -1,11 +1,12 @@
 //! The engine alone and a peer on the same model files, in turn on the same cores.
 //!
-//! `bench-model FILE.gguf... [--peer PATH/llama-bench]` loads each file with the CPU engine, without
-//! scheduler or HTTP, and measures what `llama-bench` does: prompt tokens a second (`pp`, one
-//! sequence in one step) and generated tokens a second (`tg`, from an empty context), the latter at
-//! several batch sizes, for which the peer has no test. Every repeat runs each test of both, one
-//! after the other, so that what else the machine does meets both; the table shows medians, the best
-//! of all repeats, and the ratios of either. Where the machine is shared, the best tells more.
+//! `bench-model FILE.gguf... [--peer PATH/llama-bench]` loads each file with the CPU engine,
+//! without scheduler or HTTP, and measures what `llama-bench` does: prompt tokens a second (`pp`,
+//! one sequence in one step) and generated tokens a second (`tg`, from an empty context), the
+//! latter at several batch sizes, for which the peer has no test. Every repeat runs each test of
+//! both, one after the other, so that what else the machine does meets both; the table shows
+//! medians, the best of all repeats, and the ratios of either. Where the machine is shared, the
+//! best tells more.
 
 mod engine;
 mod peer;

@@ -91,8 +91,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
     /// `table[byte]`, for bytes of `0..16`.
     fn lookup(self, table: &[u8; 16], x: Self::B) -> Self::B;
-    /// `byte * factor + more` with the factor and the summand of its lane, for each byte, which must
-    /// be in `0..=255`.
+    /// `byte * factor + more` with the factor and the summand of its lane, for each byte, which
+    /// must be in `0..=255`.
     fn map_bytes(self, x: Self::B, factor: Self::I, more: Self::I) -> Self::B;
     /// Adds to each lane the product of its four bytes, `0..=127`, and of the four signed bytes of
     /// `x`, `-127..=127`.

@@ -9,8 +9,8 @@ use super::json::Json;
 
 /// The keys and values of a `config.json`, or of another file that is an object in JSON.
 ///
-/// A key may lead into objects and arrays by the dots in it: `rope_scaling.factor`, `layers.0`. A value of `null` counts as
-/// absent, as it does to whoever wrote the file.
+/// A key may lead into objects and arrays by the dots in it: `rope_scaling.factor`, `layers.0`. A
+/// value of `null` counts as absent, as it does to whoever wrote the file.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file's name, for messages.
