@@ -89,7 +89,7 @@ pub enum TokenizerError {
     #[error("a llama vocabulary needs a score for every token, and has none")]
     NoScores,
     /// A token that is named for a role is not in the vocabulary.
-    #[error("the {role} token is to be {}, which is no control token of the vocabulary", quote(.token))]
+    #[error("the {role} token is {}, which is no control token of the vocabulary", quote(.token))]
     RoleMissing {
         /// "bos" or "eos".
         role: &'static str,

@@ -88,7 +88,7 @@ mod tests {
         let refusal = |roles: &Roles| tokenizer().with_roles(roles).unwrap_err().to_string();
         assert_eq!(
             refusal(&Roles { bos: Some("<bos>".to_owned()), ..Roles::default() }),
-            "the bos token is to be \"<bos>\", which is no control token of the vocabulary"
+            "the bos token is \"<bos>\", which is no control token of the vocabulary"
         );
         assert_eq!(
             refusal(&Roles { ends: vec![3, 5], ..Roles::default() }),
