@@ -6,7 +6,7 @@ use engine_model::{Architecture, Config, Facts};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {
-    let Ok(config) = Config::parse(text) else { return };
+    let Ok(config) = Config::parse("config.json", text) else { return };
     let facts = Facts::HuggingFace(config);
     let Ok(architecture) = Architecture::find(&facts) else { return };
     let Ok(spec) = architecture.read_spec(&facts) else { return };
