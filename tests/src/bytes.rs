@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use engine_contract::TokenId;
+use engine_contract::{Sampling, TokenId};
 use runtime::{Model, ModelCard};
 use runtime_text::{ChatTemplate, TokenKind, Tokenizer, Vocabulary};
 
@@ -38,7 +38,12 @@ pub fn model(id: &str) -> Model {
     let tokenizer = tokenizer();
     let template = ChatTemplate::new(CHAT_TEMPLATE, tokenizer.special_tokens());
     Model {
-        card: ModelCard { id: id.to_owned(), created: 0, context: CONTEXT },
+        card: ModelCard {
+            id: id.to_owned(),
+            created: 0,
+            context: CONTEXT,
+            sampling: Sampling::PLAIN,
+        },
         template: Some(Arc::new(template.expect("the template is Jinja"))),
         tokenizer: Arc::new(tokenizer),
     }

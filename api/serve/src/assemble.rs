@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use engine::ModelFile;
+use engine::{ModelFile, SamplingDefaults};
+use engine_contract::Sampling;
 use runtime::{ExecutorFactory, Model, ModelCard};
 
 use crate::config::Config;
@@ -43,8 +44,9 @@ pub(crate) fn assemble(
     let file = located.open()?;
     file.check().with_context(context)?;
     let opened = Instant::now();
-    let card = card(located.path(), &file, config)?;
     let assets = file.text().with_context(context)?;
+    let sampling = sampling(assets.sampling);
+    let card = card(located.path(), &file, sampling, config)?;
     let (tokenizer, template) = text::build(assets, file.vocab()).with_context(context)?;
     let model = Model { card, tokenizer, template };
     let times = Times { open: opened - started, text: opened.elapsed() };
@@ -68,7 +70,7 @@ fn factory(file: ModelFile, config: engine::Config) -> ExecutorFactory {
     })
 }
 
-fn card(path: &Path, file: &ModelFile, config: &Config) -> Result<ModelCard> {
+fn card(path: &Path, file: &ModelFile, sampling: Sampling, config: &Config) -> Result<ModelCard> {
     let id = if config.model.id.is_empty() { file.stem() } else { config.model.id.clone() };
     let modified = path.metadata().and_then(|metadata| metadata.modified());
     let modified = modified.with_context(|| format!("cannot read {}", path.display()))?;
@@ -77,7 +79,20 @@ fn card(path: &Path, file: &ModelFile, config: &Config) -> Result<ModelCard> {
         0 => file.context(),
         asked => asked.min(file.context()),
     };
-    Ok(ModelCard { id, created, context })
+    Ok(ModelCard { id, created, context, sampling })
+}
+
+/// What a model's files do not say is left as the model has it.
+fn sampling(defaults: SamplingDefaults) -> Sampling {
+    let plain = Sampling::PLAIN;
+    Sampling {
+        temperature: defaults.temperature.unwrap_or(plain.temperature),
+        top_k: defaults.top_k.unwrap_or(plain.top_k),
+        // A share of nothing still keeps the most likely token.
+        top_p: defaults.top_p.unwrap_or(plain.top_p).max(f32::MIN_POSITIVE),
+        min_p: defaults.min_p.unwrap_or(plain.min_p),
+        seed: plain.seed,
+    }
 }
 
 /// For a log line.

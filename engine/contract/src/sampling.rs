@@ -24,4 +24,7 @@ pub struct Sampling {
 impl Sampling {
     /// Always the most likely token.
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
+
+    /// As likely as the model has it: nothing is sharpened, and no token left out.
+    pub const PLAIN: Self = Self { temperature: 1.0, ..Self::GREEDY };
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use engine_contract::EngineInfo;
+use engine_contract::{EngineInfo, Sampling};
 use runtime_core::Snapshot;
 use runtime_text::{ChatTemplate, Tokenizer};
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ pub struct Model {
 }
 
 /// What clients see of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelCard {
     /// Its name.
     pub id: String,
@@ -35,6 +35,8 @@ pub struct ModelCard {
     pub created: u64,
     /// Most positions of one sequence, prompt and output together.
     pub context: u32,
+    /// How tokens are drawn where a request does not say it. The seed means nothing here.
+    pub sampling: Sampling,
 }
 
 /// Starts everything.

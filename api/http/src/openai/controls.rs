@@ -42,7 +42,8 @@ pub(crate) enum UsageChunk {
 
 impl Controls {
     /// Reads the shared fields. `max_tokens` are the names of that field, the current one first,
-    /// and `unlimited` is what holds without it.
+    /// and `unlimited` is what holds without it; `defaults` is how tokens are drawn where no field
+    /// says it.
     ///
     /// # Errors
     /// The first field of a wrong type or value.
@@ -50,13 +51,14 @@ impl Controls {
         fields: &mut Fields,
         max_tokens: &[&str],
         unlimited: Option<u32>,
+        defaults: Sampling,
         ignored: &mut Ignored,
     ) -> Result<Self, ApiError> {
         check_unused(fields)?;
         let max_tokens = read_max_tokens(fields, max_tokens)?.or(unlimited);
         Ok(Self {
             delivery: read_delivery(fields, ignored)?,
-            sampling: read_sampling(fields)?,
+            sampling: read_sampling(fields, defaults)?,
             max_tokens,
             min_tokens: read_min_tokens(fields, max_tokens)?,
             stop: fields.optional("stop").map(read_stop).transpose()?.unwrap_or_default(),
@@ -140,12 +142,12 @@ fn read_min_tokens(fields: &mut Fields, max_tokens: Option<u32>) -> Result<u32, 
     }
 }
 
-fn read_sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
+fn read_sampling(fields: &mut Fields, defaults: Sampling) -> Result<Sampling, ApiError> {
     Ok(Sampling {
-        temperature: read_number(fields, "temperature", 2.0)?.unwrap_or(1.0),
-        top_k: read_top_k(fields)?,
-        top_p: read_top_p(fields)?,
-        min_p: read_number(fields, "min_p", 1.0)?.unwrap_or(0.0),
+        temperature: read_number(fields, "temperature", 2.0)?.unwrap_or(defaults.temperature),
+        top_k: read_top_k(fields)?.unwrap_or(defaults.top_k),
+        top_p: read_top_p(fields)?.unwrap_or(defaults.top_p),
+        min_p: read_number(fields, "min_p", 1.0)?.unwrap_or(defaults.min_p),
         seed: match fields.optional("seed") {
             Some(field) => field.bits()?,
             None => fastrand::u64(..),
@@ -158,21 +160,21 @@ fn read_number(fields: &mut Fields, name: &str, max: f64) -> Result<Option<f32>,
     fields.optional(name).map(|field| field.number(0.0, max).map(|n| n as f32)).transpose()
 }
 
-fn read_top_p(fields: &mut Fields) -> Result<f32, ApiError> {
-    let Some(field) = fields.optional("top_p") else { return Ok(1.0) };
+fn read_top_p(fields: &mut Fields) -> Result<Option<f32>, ApiError> {
+    let Some(field) = fields.optional("top_p") else { return Ok(None) };
     let top_p = field.number(0.0, 1.0)?;
     if top_p == 0.0 {
         return Err(field.outside("more than 0, and at most 1"));
     }
     // What is too small for single precision still keeps the most likely token.
-    Ok((top_p as f32).max(f32::MIN_POSITIVE))
+    Ok(Some((top_p as f32).max(f32::MIN_POSITIVE)))
 }
 
 /// 0 and -1 both mean all tokens; clients of either habit exist.
-fn read_top_k(fields: &mut Fields) -> Result<u32, ApiError> {
-    let Some(field) = fields.optional("top_k") else { return Ok(0) };
+fn read_top_k(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
+    let Some(field) = fields.optional("top_k") else { return Ok(None) };
     let top_k = field.integer(-1, i64::from(u32::MAX))?;
-    Ok(u32::try_from(top_k).unwrap_or(0))
+    Ok(Some(u32::try_from(top_k).unwrap_or(0)))
 }
 
 fn read_delivery(fields: &mut Fields, ignored: &mut Ignored) -> Result<Delivery, ApiError> {
@@ -227,9 +229,14 @@ mod tests {
     use super::*;
 
     fn read(body: Value) -> Result<Controls, ApiError> {
+        read_with(body, Sampling::PLAIN)
+    }
+
+    fn read_with(body: Value, defaults: Sampling) -> Result<Controls, ApiError> {
         let Value::Object(object) = body else { panic!("an object") };
         let (mut fields, mut ignored) = (Fields::new(object), Ignored::default());
-        Controls::read(&mut fields, &["max_completion_tokens", "max_tokens"], None, &mut ignored)
+        let names = ["max_completion_tokens", "max_tokens"];
+        Controls::read(&mut fields, &names, None, defaults, &mut ignored)
     }
 
     fn refusal(body: Value) -> String {
@@ -251,6 +258,15 @@ mod tests {
             ends: Ends::Heed,
         };
         assert_eq!(controls, expected);
+    }
+
+    #[test]
+    fn what_a_request_leaves_out_is_the_model_s_to_say() {
+        let defaults = Sampling { temperature: 0.6, top_k: 20, top_p: 0.8, min_p: 0.1, seed: 1 };
+        let sampling = |body| read_with(body, defaults).unwrap().sampling;
+        assert_eq!(sampling(json!({"seed": 7})), Sampling { seed: 7, ..defaults });
+        let said = json!({"temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 0});
+        assert_eq!(sampling(said), Sampling::GREEDY);
     }
 
     #[test]

@@ -201,6 +201,25 @@ fn a_folder_is_served_and_inspected() {
 }
 
 #[test]
+fn a_folder_says_how_tokens_are_drawn_where_a_request_does_not() {
+    let desk = desk_with_folder();
+    desk.write("tiny/generation_config.json", r#"{"eos_token_id": 257, "temperature": 0.0}"#);
+    let server = Running::start(&desk, "tiny", &[]);
+    let text = |more: Value| {
+        let mut body = json!({"model": "tiny", "prompt": "x", "max_tokens": 32});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = server.answer("POST /v1/completions", &body.to_string());
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let body: Value = serde_json::from_str(answer.split("\r\n\r\n").last().unwrap()).unwrap();
+        body["choices"][0]["text"].as_str().unwrap().to_owned()
+    };
+    // Seeds are drawn, but nothing is drawn by them.
+    assert_eq!(text(json!({})), text(json!({})));
+    assert_eq!(text(json!({})), text(json!({"temperature": 0})));
+    assert_ne!(text(json!({})), text(json!({"temperature": 2, "seed": 1})));
+}
+
+#[test]
 fn a_tokenizer_that_belongs_to_another_model_is_refused() {
     let desk = desk_with_folder();
     desk.write("tiny/tokenizer.json", tokenizer(40).to_string());

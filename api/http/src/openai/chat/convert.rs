@@ -31,6 +31,7 @@ const fn role(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use engine_contract::Sampling;
     use serde_json::{Value, json};
 
     use super::super::request;
@@ -41,7 +42,7 @@ mod tests {
     fn convert(body: Value) -> Result<(Ready, Ignored), ApiError> {
         let Value::Object(object) = body else { panic!("an object") };
         let mut ignored = Ignored::default();
-        let chat = request::read(Fields::new(object), &mut ignored)?;
+        let chat = request::read(Fields::new(object), Sampling::PLAIN, &mut ignored)?;
         Ok((ready(chat, Some(100))?, ignored))
     }
 

@@ -1,5 +1,6 @@
 //! What a client sends: types and ranges of every field.
 
+use engine_contract::Sampling;
 use serde_json::Value;
 
 use crate::openai::controls::Controls;
@@ -37,16 +38,20 @@ pub(crate) enum Role {
     User,
 }
 
-/// Reads the body.
+/// Reads the body. `defaults` is how tokens are drawn where it does not say it.
 ///
 /// # Errors
 /// The first field that is missing, of a wrong type or value, or not supported.
-pub(crate) fn read(mut fields: Fields, ignored: &mut Ignored) -> Result<ChatRequest, ApiError> {
+pub(crate) fn read(
+    mut fields: Fields,
+    defaults: Sampling,
+    ignored: &mut Ignored,
+) -> Result<ChatRequest, ApiError> {
     let model = fields.required("model")?.text()?;
     let messages = read_messages(fields.required("messages")?, ignored)?;
     refuse_in_chat(&mut fields)?;
     let max_tokens = ["max_completion_tokens", "max_tokens"];
-    let controls = Controls::read(&mut fields, &max_tokens, None, ignored)?;
+    let controls = Controls::read(&mut fields, &max_tokens, None, defaults, ignored)?;
     fields.ignore_rest(ignored);
     Ok(ChatRequest { model, messages, controls })
 }

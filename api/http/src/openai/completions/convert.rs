@@ -24,6 +24,7 @@ pub(crate) fn ready(completion: CompletionRequest, vocab: Option<u32>) -> Result
 
 #[cfg(test)]
 mod tests {
+    use engine_contract::Sampling;
     use serde_json::{Value, json};
 
     use super::super::request;
@@ -33,7 +34,10 @@ mod tests {
 
     fn convert(body: Value) -> Result<Ready, ApiError> {
         let Value::Object(object) = body else { panic!("an object") };
-        ready(request::read(Fields::new(object), &mut Ignored::default())?, Some(100))
+        ready(
+            request::read(Fields::new(object), Sampling::PLAIN, &mut Ignored::default())?,
+            Some(100),
+        )
     }
 
     fn prompt(prompt: Value) -> Result<Prompt, ApiError> {

@@ -48,9 +48,10 @@ pub(crate) async fn create(
     gate::admit(edge.handle.status())?;
     let body = gate::json_body(request.headers(), payload, &edge.config).await?;
     let mut ignored = Ignored::default();
-    let completion = request::read(Fields::new(json::object(&body)?), &mut ignored)?;
+    let card = edge.handle.card();
+    let completion = request::read(Fields::new(json::object(&body)?), card.sampling, &mut ignored)?;
     drop(body);
-    models::check(&completion.model, &edge.handle.card())?;
+    models::check(&completion.model, &card)?;
     let ready = convert::ready(completion, edge.vocab())?;
     answer::<CompletionWire>(&request, &edge, ready, &ignored).await
 }

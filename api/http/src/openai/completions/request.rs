@@ -1,5 +1,6 @@
 //! What a client sends: types and ranges of every field.
 
+use engine_contract::Sampling;
 use serde_json::Value;
 
 use crate::openai::controls::Controls;
@@ -29,19 +30,21 @@ pub(crate) enum WirePrompt {
     },
 }
 
-/// Reads the body.
+/// Reads the body. `defaults` is how tokens are drawn where it does not say it.
 ///
 /// # Errors
 /// The first field that is missing, of a wrong type or value, or not supported.
 pub(crate) fn read(
     mut fields: Fields,
+    defaults: Sampling,
     ignored: &mut Ignored,
 ) -> Result<CompletionRequest, ApiError> {
     let model = fields.required("model")?.text()?;
     let prompt = read_prompt(fields.required("prompt")?)?;
     refuse_in_completion(&mut fields)?;
     let names = ["max_tokens", "max_completion_tokens"];
-    let controls = Controls::read(&mut fields, &names, Some(MAX_TOKENS_DEFAULT), ignored)?;
+    let controls =
+        Controls::read(&mut fields, &names, Some(MAX_TOKENS_DEFAULT), defaults, ignored)?;
     fields.ignore_rest(ignored);
     Ok(CompletionRequest { model, prompt, controls })
 }
