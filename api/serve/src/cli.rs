@@ -72,6 +72,12 @@ pub(crate) struct Generate {
 pub(crate) struct Inspect {
     /// A path, hf:ORG/REPO[/FILE], pypi:PACKAGE==VERSION/FILE or random:CONFIG.json[:TYPE][@SEED].
     pub(crate) source: Source,
+    /// Tell the memory that so many sequences need.
+    #[arg(long, value_name = "N", requires = "tokens")]
+    pub(crate) sequences: Option<u64>,
+    /// Tokens of each of them.
+    #[arg(long, value_name = "L", requires = "sequences")]
+    pub(crate) tokens: Option<u64>,
 }
 
 /// Options of `antiphon pull`.

@@ -25,6 +25,16 @@ pub struct Summary {
     context: u32,
     chat_template: Result<bool, String>,
     model: Result<Sizes, String>,
+    /// What memory is told for, if not for the usual.
+    load: Option<Load>,
+}
+
+/// Sequences that are open together.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    sequences: u64,
+    /// Tokens of each.
+    tokens: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +61,13 @@ impl Summary {
         self.weight_bytes
     }
 
+    /// The same, with the memory that `sequences` of `tokens` tokens each need; a sequence has no
+    /// more tokens than the model takes.
+    #[must_use]
+    pub fn for_load(self, sequences: u64, tokens: u64) -> Self {
+        Self { load: Some(Load { sequences, tokens }), ..self }
+    }
+
     pub(crate) fn new(file: &ModelFile) -> Self {
         let (tensors, facts) = (file.checkpoint().tensors(), file.checkpoint().facts());
         let text = file.text();
@@ -68,6 +85,7 @@ impl Summary {
                 .map(|text| text.chat_template.is_some())
                 .map_err(|error| error.to_string()),
             model: model.map_err(|error| error.to_string()),
+            load: None,
         }
     }
 }
@@ -148,9 +166,38 @@ impl fmt::Display for Summary {
             writeln!(f, "  {name:<13} {tensors:>5} tensors, {}", mebibytes(*bytes))?;
         }
         match &self.model {
-            Ok(sizes) => sizes.fmt(f),
+            Ok(sizes) => {
+                sizes.fmt(f)?;
+                self.loads(sizes).into_iter().try_for_each(|load| self.memory(f, sizes, load))
+            }
             Err(reason) => line(f, "cannot run", reason),
         }
+    }
+}
+
+impl Summary {
+    fn loads(&self, sizes: &Sizes) -> Vec<Load> {
+        let context = sizes.spec.context as u64;
+        match self.load {
+            Some(load) => vec![Load { tokens: load.tokens.min(context), ..load }],
+            None => vec![
+                Load { sequences: 1, tokens: context },
+                Load { sequences: 16, tokens: context.min(1024) },
+            ],
+        }
+    }
+
+    fn memory(&self, f: &mut fmt::Formatter<'_>, sizes: &Sizes, load: Load) -> fmt::Result {
+        let Load { sequences, tokens } = load;
+        let cache = sizes.cache_bytes(sequences, tokens);
+        let all = mebibytes(self.weight_bytes.saturating_add(cache));
+        let what = if sequences == 1 { "sequence" } else { "sequences" };
+        let cache = mebibytes(cache);
+        line(
+            f,
+            "memory",
+            format_args!("{all} for {sequences} {what} of {tokens} tokens, {cache} of it cache"),
+        )
     }
 }
 
@@ -172,14 +219,7 @@ impl fmt::Display for Sizes {
             line(f, "experts", experts(mixture))?;
         }
         let output = if self.ties_output { "tied to the embedding" } else { "its own weight" };
-        line(f, "output", output)?;
-        let context = self.spec.context as u64;
-        for (sequences, positions) in [(1, context), (16, context.min(1024))] {
-            let size = mebibytes(self.cache_bytes(sequences, positions));
-            let what = if sequences == 1 { "sequence" } else { "sequences" };
-            line(f, "cache", format_args!("{size} for {sequences} {what} of {positions} tokens"))?;
-        }
-        Ok(())
+        line(f, "output", output)
     }
 }
 

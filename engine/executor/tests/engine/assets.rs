@@ -119,4 +119,8 @@ fn a_summary_says_what_a_model_is_and_takes() {
     assert!(summary.contains("for 1 sequence of 192 tokens"), "{summary}");
     assert!(summary.contains("for 16 sequences of 192 tokens"), "{summary}");
     assert!(!summary.contains("cannot run"), "{summary}");
+    let told = file.summary().for_load(3, 100).to_string();
+    assert!(told.contains("1.6 MiB for 3 sequences of 100 tokens, 0.3 MiB of it cache"), "{told}");
+    let told = file.summary().for_load(1, 1 << 40).to_string();
+    assert!(told.contains("for 1 sequence of 192 tokens"), "{told}");
 }
