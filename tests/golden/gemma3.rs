@@ -44,16 +44,18 @@ fn the_decoder_is_the_reference_s() {
     }
 }
 
+/// What bytes cost. Keys and values keep their digits here: at one position in a hundred of the long
+/// text, halves tip what a head looks at.
 #[test]
 fn forced_logits_are_near_the_reference_s() {
     let Some(file) = file() else { return };
-    let mut engine = reference::engine(CpuBackend::new(0), &file, KvType::F16);
+    let mut engine = reference::engine(CpuBackend::new(0), &file, KvType::F32);
     let cases = cases();
     for case in &cases {
         let texts = [case.text(case.greedy.len())];
         let found = forced::logits(&mut engine, &texts, |buffer| buffer.values());
         let error = case.error(&found[0], DOUBT);
-        assert!(error.mean < 0.5 && error.largest < 1.25, "{}: {error:?}", case.name);
+        assert!(error.mean < 0.4 && error.largest < 1.0, "{}: {error:?}", case.name);
     }
 }
 

@@ -23,7 +23,7 @@ fn cases() -> Vec<Case> {
     let cases = continuation::cases(include_str!("qwen3_moe_tiny/golden.json"));
     assert!(cases.iter().all(|case| case.greedy.len() == 64));
     let sure = cases.iter().filter(|case| case.is_sure(DOUBT)).count();
-    assert!(cases.len() == 10 && sure >= 7, "the references include texts without doubt");
+    assert!(cases.len() == 10 && sure == 7, "the references include texts without doubt");
     cases
 }
 
@@ -42,29 +42,36 @@ fn the_decoder_is_the_reference_s() {
     }
 }
 
-/// What bytes cost, and that they never cost a token of which the reference was sure.
+/// What bytes cost: no more than in plain loops that round in the same places, and no choice of
+/// which the reference was sure. In other texts a rounding may tip the choice of an expert, and with
+/// it much.
 #[test]
 fn forced_logits_are_near_the_reference_s() {
-    let mut engine = reference::engine(CpuBackend::new(2), &reference::open(FILE), KvType::F16);
+    let file = reference::open(FILE);
     let cases = cases();
     let texts: Vec<_> = cases.iter().map(|case| case.text(case.greedy.len())).collect();
+    let mut engine = reference::engine(Naive::new(Rounding::Served), &file, KvType::F16);
+    let costs = forced::logits(&mut engine, &texts, |rows| &rows.values);
+    let mut engine = reference::engine(CpuBackend::new(2), &file, KvType::F16);
     let found = forced::logits(&mut engine, &texts, |buffer| buffer.values());
-    for (case, found) in cases.iter().zip(&found) {
-        let error = case.error(found, DOUBT);
-        assert!(error.mean < 0.1 && error.largest < 0.5, "{}: {error:?}", case.name);
+    for ((case, found), cost) in cases.iter().zip(&found).zip(&costs) {
+        let doubt = if case.is_sure(DOUBT) { DOUBT } else { f32::INFINITY };
+        let (error, cost) = (case.error(found, doubt), case.error(cost, f32::INFINITY));
+        assert!(error.mean < 0.6, "{}: {error:?}", case.name);
+        assert!(error.mean < 1.5 * cost.mean, "{}: {error:?}, but {cost:?}", case.name);
     }
 }
 
 #[test]
-fn greedy_texts_are_the_reference_s_while_it_has_no_doubt() {
+fn greedy_texts_are_the_reference_s_where_it_has_no_doubt() {
     let mut engine = reference::engine(CpuBackend::new(2), &reference::open(FILE), KvType::F16);
-    let cases = cases();
+    let mut cases = cases();
+    cases.retain(|case| case.is_sure(DOUBT));
     let jobs: Vec<_> = cases.iter().map(Case::job).collect();
     let cuts = Cuts { depth: 2, chunk_max: 64, running_max: jobs.len() };
     let drawn = Driver::run(&mut engine, &jobs, cuts, 1, 0);
     for (case, drawn) in cases.iter().zip(&drawn) {
-        let equal = case.is_equal(drawn, DOUBT);
-        assert!(equal || !case.is_sure(DOUBT));
+        assert!(case.is_equal(drawn, 0.0), "{}", case.name);
     }
 }
 

@@ -23,16 +23,17 @@ sys.path.insert(0, os.path.dirname(HERE))
 from continuation import continuation  # noqa: E402
 from families_gguf import NAMES  # noqa: E402
 
-# Short texts leave a small model in doubt somewhere. The first seven were picked among many because it leads by a
-# tenth at every one of its 64 choices; the others are as texts are.
+# A model this small is in doubt somewhere in almost any text, about a token or about an expert. The first seven were
+# picked among many because it leads by a tenth at each of its 64 choices, and makes the same where the inputs of all
+# products are rounded to eight bits; the others are as texts are.
 PROMPTS = {
     "row": "A row! a row! a row!\n\nTASHTEG",
-    "stranger": "It makes a stranger stare.\n\nBut, besides the Fee",
     "irons": 'The irons! take them; hold them while I fill!" Forthwith, sl',
-    "courage": "We must have the wisdom, the stamina, and the courage to pre",
     "leave": "I beg leave to call your attention to another subject intimately associated with the",
-    "forces": "We must maintain all necessary types of mobile forces to deal with local",
     "lien": "The lien on the Kansas Pacific prior to that of the Government on the",
+    "english": "The English ship Pusie Hall can tell a story on that head",
+    "measures": "Measures have been taken pursuant to that resolution for procuring some of the",
+    "harpoon": 'Is not this harpoon for the White Whale?"\n\n"For the wh',
     "ishmael": "Call me Ishmael.",
     "states": "The United States of America",
     "union": "I am happy to report to the Congress that the state of the Union is",
