@@ -1,9 +1,10 @@
 //! A small model for every type of weights: logits against `transformers`, which computes in single
 //! precision with the weights that the `gguf` package makes of the file's.
 
-use engine::KvType;
+use engine::{ActivationType, KvType};
+use engine_cpu::CpuBackend;
 
-use crate::forced::Text;
+use crate::forced::{self, Text};
 use crate::naive::Rounding;
 use crate::reference::{self, Case};
 
@@ -56,5 +57,17 @@ fn plain_weights_cost_nothing() {
         let file = reference::open(&file(case));
         let error = case.error(&reference::served(&file, case.text(), KvType::F32));
         assert!(error.largest < 1e-4, "{}: {error:?}", case.name);
+    }
+}
+
+/// With inputs of two bytes and a cache that keeps its digits, what is left is next to nothing.
+#[test]
+fn two_bytes_cost_little() {
+    for case in cases() {
+        let backend = CpuBackend::new(2).with_activations(ActivationType::Int16);
+        let mut engine = reference::engine(backend, &reference::open(&file(&case)), KvType::F32);
+        let found = forced::logits(&mut engine, &[case.text()], |buffer| buffer.values());
+        let error = case.error(&found[0]);
+        assert!(error.largest < 1e-3, "{}: {error:?}", case.name);
     }
 }

@@ -25,7 +25,7 @@ from families_gguf import NAMES  # noqa: E402
 
 # A model this small is in doubt somewhere in almost any text, about a token or about an expert. The first seven were
 # picked among many because it leads by a tenth at each of its 64 choices, and makes the same where the inputs of all
-# products are rounded to eight bits; the others are as texts are.
+# products are rounded to eight bits. At the next three it leads as far, but not so rounded. The others are as texts are.
 PROMPTS = {
     "row": "A row! a row! a row!\n\nTASHTEG",
     "irons": 'The irons! take them; hold them while I fill!" Forthwith, sl',
@@ -34,6 +34,9 @@ PROMPTS = {
     "english": "The English ship Pusie Hall can tell a story on that head",
     "measures": "Measures have been taken pursuant to that resolution for procuring some of the",
     "harpoon": 'Is not this harpoon for the White Whale?"\n\n"For the wh',
+    "stranger": "It makes a stranger stare.\n\nBut, besides the Fee",
+    "courage": "We must have the wisdom, the stamina, and the courage to pre",
+    "forces": "We must maintain all necessary types of mobile forces to deal with local",
     "ishmael": "Call me Ishmael.",
     "states": "The United States of America",
     "union": "I am happy to report to the Congress that the state of the Union is",

@@ -2,7 +2,8 @@
 
 use engine::{ModelFile, SamplingDefaults, TextAssets, TokenizerAssets, VocabularyAssets};
 
-use crate::tiny::{self, Elements, Q8_0};
+use crate::blocks::Q8_0;
+use crate::tiny::{self, Elements};
 use crate::writer::Writer;
 
 fn open(file: &Writer) -> Result<TextAssets, String> {

@@ -5,10 +5,11 @@ use engine_backend::Backend;
 use engine_contract::{Executor, Outcome, Sampling};
 use engine_cpu::CpuBackend;
 
+use crate::blocks::{F32, Q4_1, Q4_K};
 use crate::dice::Dice;
 use crate::driver::{Cuts, Driver, Job};
 use crate::naive::{Naive, Rounding};
-use crate::tiny::{self, Elements, F32, Family, Q4_1, VOCAB};
+use crate::tiny::{self, Elements, Family, VOCAB};
 
 const ALONE: Cuts = Cuts { depth: 1, chunk_max: usize::MAX, running_max: 1 };
 
@@ -63,8 +64,8 @@ fn the_cpu_does_not_care_how_steps_are_cut() {
 
 #[test]
 fn neighbours_of_llama_do_not_care_how_steps_are_cut() {
-    for family in [Family::Qwen2, Family::Qwen3] {
-        check_family(family, CpuBackend::new(2), Elements::all(Q4_1), |_| Sampling::GREEDY);
+    for family in Family::ALL {
+        check_family(family, CpuBackend::new(2), Elements::all(Q4_K), |_| Sampling::GREEDY);
     }
 }
 

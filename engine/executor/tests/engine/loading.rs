@@ -2,7 +2,8 @@
 
 use engine::{Config, Device, ModelFile};
 
-use crate::tiny::{self, CONTEXT, Elements, F16, VOCAB};
+use crate::blocks::F16;
+use crate::tiny::{self, CONTEXT, Elements, VOCAB};
 
 fn refusal(config: &Config) -> String {
     let (_folder, path) = tiny::saved(&tiny::tiny(Elements::all(F16), 1));

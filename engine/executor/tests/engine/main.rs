@@ -2,6 +2,7 @@
 
 mod assets;
 mod batch;
+mod blocks;
 mod dice;
 mod driver;
 #[path = "../../../cpu/tests/reference/floats.rs"]

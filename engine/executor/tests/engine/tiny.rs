@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use half::{bf16, f16};
 use tempfile::TempDir;
 
+use crate::blocks::{self, F32};
 use crate::dice::Dice;
 use crate::writer::Writer;
 
@@ -12,14 +12,10 @@ pub(crate) const VOCAB: u32 = 300;
 pub(crate) const CONTEXT: u32 = 192;
 const WIDTH: u64 = 256;
 const MLP: u64 = 512;
-
-/// ggml's numbers of element types.
-pub(crate) const F32: u32 = 0;
-pub(crate) const F16: u32 = 1;
-pub(crate) const Q4_1: u32 = 3;
-pub(crate) const Q8_0: u32 = 8;
-pub(crate) const Q6_K: u32 = 14;
-pub(crate) const BF16: u32 = 30;
+const EXPERTS: u32 = 6;
+/// Width of an expert, and of a shared one.
+const EXPERT: u64 = 256;
+const WINDOW: u32 = 11;
 
 /// Element types of a model's weights.
 #[derive(Clone, Copy, Debug)]
@@ -43,26 +39,59 @@ impl Elements {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     Llama,
+    /// Queries see a window.
+    Mistral,
+    /// Experts in place of each MLP.
+    Mixtral,
     /// Biases on queries, keys and values.
     Qwen2,
+    /// So, with experts, and one that is shared.
+    Qwen2Moe,
     /// Norms of heads, which are larger than an even share of the width.
     Qwen3,
+    /// So, with experts.
+    Qwen3Moe,
+    /// Norms before and after, GELU, and a window in the first of two layers.
+    Gemma3,
 }
 
 impl Family {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Llama,
+        Self::Mistral,
+        Self::Mixtral,
+        Self::Qwen2,
+        Self::Qwen2Moe,
+        Self::Qwen3,
+        Self::Qwen3Moe,
+        Self::Gemma3,
+    ];
+
     const fn name(self) -> &'static str {
         match self {
-            Self::Llama => "llama",
+            Self::Llama | Self::Mistral | Self::Mixtral => "llama",
             Self::Qwen2 => "qwen2",
+            Self::Qwen2Moe => "qwen2moe",
             Self::Qwen3 => "qwen3",
+            Self::Qwen3Moe => "qwen3moe",
+            Self::Gemma3 => "gemma3",
         }
     }
 
     const fn head(self) -> u64 {
-        match self {
-            Self::Llama | Self::Qwen2 => 64,
-            Self::Qwen3 => 128,
-        }
+        if self.has_head_norms() { 128 } else { 64 }
+    }
+
+    const fn has_head_norms(self) -> bool {
+        matches!(self, Self::Qwen3 | Self::Qwen3Moe | Self::Gemma3)
+    }
+
+    const fn has_biases(self) -> bool {
+        matches!(self, Self::Qwen2 | Self::Qwen2Moe)
+    }
+
+    pub(crate) const fn has_experts(self) -> bool {
+        matches!(self, Self::Mixtral | Self::Qwen2Moe | Self::Qwen3Moe)
     }
 }
 
@@ -73,40 +102,21 @@ pub(crate) fn tiny(elements: Elements, seed: u64) -> Writer {
 
 /// Two layers of four heads, two of them for keys and values.
 pub(crate) fn of(family: Family, elements: Elements, seed: u64) -> Writer {
-    let dice = &mut Dice::new(seed);
-    let mut file = metadata(family);
-    let (queries, keys) = (4 * family.head(), 2 * family.head());
-    weight(&mut file, "token_embd.weight", [WIDTH, VOCAB.into()], elements.embedding, dice);
+    let mut model = Model { file: metadata(family), dice: Dice::new(seed), family, elements };
+    model.weight("token_embd", &[WIDTH, VOCAB.into()], elements.embedding);
     if let Some(code) = elements.output {
-        weight(&mut file, "output.weight", [WIDTH, VOCAB.into()], code, dice);
+        model.weight("output", &[WIDTH, VOCAB.into()], code);
     }
-    norm(&mut file, "output_norm.weight", dice);
+    model.norm("output_norm", WIDTH);
     for layer in 0..2 {
-        let name = |name: &str| format!("blk.{layer}.{name}.weight");
-        norm(&mut file, &name("attn_norm"), dice);
-        norm(&mut file, &name("ffn_norm"), dice);
-        weight(&mut file, &name("attn_q"), [WIDTH, queries], elements.attention, dice);
-        weight(&mut file, &name("attn_k"), [WIDTH, keys], elements.attention, dice);
-        weight(&mut file, &name("attn_v"), [WIDTH, keys], elements.value, dice);
-        weight(&mut file, &name("attn_output"), [queries, WIDTH], elements.attention, dice);
-        weight(&mut file, &name("ffn_gate"), [WIDTH, MLP], elements.mlp, dice);
-        weight(&mut file, &name("ffn_up"), [WIDTH, MLP], elements.mlp, dice);
-        weight(&mut file, &name("ffn_down"), [MLP, WIDTH], elements.mlp, dice);
-        match family {
-            Family::Llama => {}
-            Family::Qwen2 => {
-                for (part, length) in [("q", queries), ("k", keys), ("v", keys)] {
-                    vector(&mut file, &format!("blk.{layer}.attn_{part}.bias"), length, 0.0, dice);
-                }
-            }
-            Family::Qwen3 => {
-                for part in ["q", "k"] {
-                    vector(&mut file, &name(&format!("attn_{part}_norm")), 128, 1.0, dice);
-                }
-            }
+        model.attention(layer);
+        if family.has_experts() {
+            model.experts(layer);
+        } else {
+            model.mlp(layer);
         }
     }
-    file
+    model.file
 }
 
 /// Writes a file into a folder that lives as long as the answer.
@@ -122,72 +132,119 @@ fn metadata(family: Family) -> Writer {
     let mut file = Writer::new();
     file.string("general.architecture", architecture);
     file.string("general.name", "Tiny");
-    for (key, value) in [
+    let sizes = [
         ("vocab_size", VOCAB),
         ("context_length", CONTEXT),
         ("embedding_length", WIDTH as u32),
         ("block_count", 2),
-        ("feed_forward_length", MLP as u32),
+        ("feed_forward_length", if family == Family::Mixtral { EXPERT } else { MLP } as u32),
         ("attention.head_count", 4),
         ("attention.head_count_kv", 2),
-    ] {
+    ];
+    for (key, value) in [&sizes[..], &own_sizes(family)].concat() {
         file.u32(&format!("{architecture}.{key}"), value);
     }
     file.f32(&format!("{architecture}.attention.layer_norm_rms_epsilon"), 1e-5);
-    if family == Family::Qwen3 {
-        file.u32("qwen3.attention.key_length", 128);
-        file.u32("qwen3.attention.value_length", 128);
-    }
     file
 }
 
-fn norm(file: &mut Writer, name: &str, dice: &mut Dice) {
-    vector(file, name, WIDTH, 1.0, dice);
-}
-
-/// Numbers around `middle`.
-fn vector(file: &mut Writer, name: &str, length: u64, middle: f32, dice: &mut Dice) {
-    let values = (0..length).flat_map(|_| (middle + 0.2 * uniform(dice)).to_le_bytes()).collect();
-    file.tensor(name, &[length], F32, values);
-}
-
-/// A weight that keeps the size of what it is multiplied with, about.
-fn weight(file: &mut Writer, name: &str, sizes: [u64; 2], code: u32, dice: &mut Dice) {
-    let elements = sizes[0] * sizes[1];
-    let reach = 3.0 / (sizes[0] as f32).sqrt();
-    let mut data = Vec::new();
-    match code {
-        F32 => (0..elements).for_each(|_| data.extend((reach * uniform(dice)).to_le_bytes())),
-        F16 => (0..elements).for_each(|_| data.extend(half_of(reach * uniform(dice)))),
-        BF16 => (0..elements)
-            .for_each(|_| data.extend(bf16::from_f32(reach * uniform(dice)).to_le_bytes())),
-        Q4_1 => (0..elements / 32).for_each(|_| {
-            data.extend(half_of(2.0 * reach / 15.0 * (1.0 + 0.5 * uniform(dice))));
-            data.extend(half_of(-reach * (1.0 + 0.1 * uniform(dice))));
-            noise(&mut data, 16, dice);
-        }),
-        Q8_0 => (0..elements / 32).for_each(|_| {
-            data.extend(half_of(reach / 127.0 * (1.0 + 0.5 * uniform(dice))));
-            noise(&mut data, 32, dice);
-        }),
-        Q6_K => (0..elements / 256).for_each(|_| {
-            noise(&mut data, 192 + 16, dice);
-            data.extend(half_of(reach / 32.0 / 100.0));
-        }),
-        other => panic!("no weights of type {other}"),
+/// What not every architecture says.
+fn own_sizes(family: Family) -> Vec<(&'static str, u32)> {
+    let head = family.head() as u32;
+    let heads = [("attention.key_length", head), ("attention.value_length", head)];
+    let experts = [("expert_count", EXPERTS), ("expert_used_count", 2)];
+    let width = [("expert_feed_forward_length", EXPERT as u32)];
+    let shared = [("expert_shared_feed_forward_length", EXPERT as u32)];
+    let window = [("attention.sliding_window", WINDOW)];
+    let pattern = [("attention.sliding_window_pattern", 2)];
+    match family {
+        Family::Llama | Family::Qwen2 => Vec::new(),
+        Family::Mistral => window.to_vec(),
+        // Its experts are as wide as its MLP would be.
+        Family::Mixtral => experts.to_vec(),
+        Family::Qwen2Moe => [&experts[..], &width, &shared].concat(),
+        Family::Qwen3 => heads.to_vec(),
+        Family::Qwen3Moe => [&heads[..], &experts, &width].concat(),
+        Family::Gemma3 => [&heads[..], &window, &pattern].concat(),
     }
-    file.tensor(name, &sizes, code, data);
 }
 
-fn noise(data: &mut Vec<u8>, bytes: usize, dice: &mut Dice) {
-    data.extend((0..bytes).map(|_| dice.next() as u8));
+/// A model that is being written.
+struct Model {
+    file: Writer,
+    dice: Dice,
+    family: Family,
+    elements: Elements,
 }
 
-fn half_of(value: f32) -> [u8; 2] {
-    f16::from_f32(value).to_le_bytes()
-}
+impl Model {
+    fn attention(&mut self, layer: usize) {
+        let (queries, keys) = (4 * self.family.head(), 2 * self.family.head());
+        let Elements { attention, value, .. } = self.elements;
+        let name = |name: &str| format!("blk.{layer}.{name}");
+        self.norm(&name("attn_norm"), WIDTH);
+        self.weight(&name("attn_q"), &[WIDTH, queries], attention);
+        self.weight(&name("attn_k"), &[WIDTH, keys], attention);
+        self.weight(&name("attn_v"), &[WIDTH, keys], value);
+        self.weight(&name("attn_output"), &[queries, WIDTH], attention);
+        if self.family.has_biases() {
+            for (part, length) in [("q", queries), ("k", keys), ("v", keys)] {
+                self.vector(&name(&format!("attn_{part}.bias")), length, 0.0);
+            }
+        }
+        if self.family.has_head_norms() {
+            self.norm(&name("attn_q_norm"), self.family.head());
+            self.norm(&name("attn_k_norm"), self.family.head());
+        }
+        if self.family == Family::Gemma3 {
+            self.norm(&name("post_attention_norm"), WIDTH);
+            self.norm(&name("post_ffw_norm"), WIDTH);
+        }
+        self.norm(&name("ffn_norm"), WIDTH);
+    }
 
-/// From -1 to 1.
-fn uniform(dice: &mut Dice) -> f32 {
-    (dice.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    fn mlp(&mut self, layer: usize) {
+        let code = self.elements.mlp;
+        self.weight(&format!("blk.{layer}.ffn_gate"), &[WIDTH, MLP], code);
+        self.weight(&format!("blk.{layer}.ffn_up"), &[WIDTH, MLP], code);
+        self.weight(&format!("blk.{layer}.ffn_down"), &[MLP, WIDTH], code);
+    }
+
+    fn experts(&mut self, layer: usize) {
+        let (code, experts) = (self.elements.mlp, EXPERTS.into());
+        let name = |name: &str| format!("blk.{layer}.{name}");
+        // Choices far apart, so that a rounding tips few of them.
+        self.scaled(&name("ffn_gate_inp"), &[WIDTH, experts], F32, 12.0);
+        self.weight(&name("ffn_gate_exps"), &[WIDTH, EXPERT, experts], code);
+        self.weight(&name("ffn_up_exps"), &[WIDTH, EXPERT, experts], code);
+        self.weight(&name("ffn_down_exps"), &[EXPERT, WIDTH, experts], code);
+        if self.family == Family::Qwen2Moe {
+            self.vector(&name("ffn_gate_inp_shexp.weight"), WIDTH, 0.0);
+            self.weight(&name("ffn_gate_shexp"), &[WIDTH, EXPERT], code);
+            self.weight(&name("ffn_up_shexp"), &[WIDTH, EXPERT], code);
+            self.weight(&name("ffn_down_shexp"), &[EXPERT, WIDTH], code);
+        }
+    }
+
+    fn norm(&mut self, name: &str, length: u64) {
+        self.vector(&format!("{name}.weight"), length, 1.0);
+    }
+
+    /// Numbers around `middle`.
+    fn vector(&mut self, name: &str, length: u64, middle: f32) {
+        let mut value = || (middle + 0.2 * blocks::uniform(&mut self.dice)).to_le_bytes();
+        let values = (0..length).flat_map(|_| value()).collect();
+        self.file.tensor(name, &[length], F32, values);
+    }
+
+    /// A weight that keeps the size of what it is multiplied with, about.
+    fn weight(&mut self, name: &str, sizes: &[u64], code: u32) {
+        self.scaled(name, sizes, code, 3.0);
+    }
+
+    fn scaled(&mut self, name: &str, sizes: &[u64], code: u32, gain: f32) {
+        let reach = gain / (sizes[0] as f32).sqrt();
+        let data = blocks::noise(code, sizes.iter().product(), reach, &mut self.dice);
+        self.file.tensor(&format!("{name}.weight"), sizes, code, data);
+    }
 }
