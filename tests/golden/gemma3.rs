@@ -45,8 +45,8 @@ fn the_decoder_is_the_reference_s() {
     }
 }
 
-/// What bytes cost. Keys and values keep their digits here: at one position in a hundred of the long
-/// text, halves tip what a head looks at.
+/// What bytes cost. Keys and values keep their digits here: at one position in a hundred of the
+/// long text, halves tip what a head looks at.
 #[test]
 fn forced_logits_are_near_the_reference_s() {
     let Some(file) = file() else { return };
@@ -73,8 +73,8 @@ fn greedy_texts_are_the_reference_s_while_it_has_no_doubt() {
     assert!(equal * 2 >= cases.len(), "{equal} of {} texts are equal", cases.len());
 }
 
-/// Where inputs have two bytes and the cache keeps its digits, every text is the reference's but for
-/// the nearest of ties.
+/// Where inputs have two bytes and the cache keeps its digits, every text is the reference's but
+/// for the nearest of ties.
 #[test]
 fn two_bytes_are_enough_for_every_text() {
     const TIE: f32 = 0.01;
