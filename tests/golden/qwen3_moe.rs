@@ -18,7 +18,7 @@ const FILE: &str = "qwen3_moe_tiny/model-q4_k_m.gguf";
 /// Activations become bytes before they meet the quantised weights. Where the reference's first
 /// choice leads by more than this, the CPU makes the same.
 const DOUBT: f32 = 0.1;
-/// So many texts come first of which the reference is sure, also with inputs rounded to bytes.
+/// So many texts come first that were picked because rounding leaves their tokens as they are.
 const SURE: usize = 7;
 
 fn cases() -> Vec<Case> {

@@ -1,7 +1,7 @@
 //! The demo model against `transformers`, which reads the same file and computes in single
 //! precision.
 
-use engine::{BackendExecutor, KvType, ModelFile};
+use engine::{ActivationType, BackendExecutor, KvType, ModelFile};
 use engine_backend::Backend;
 use engine_cpu::CpuBackend;
 use tests::demo_model::demo_model;
@@ -62,4 +62,18 @@ fn greedy_texts_are_the_reference_s_while_it_has_no_doubt() {
     let sure = cases.iter().filter(|case| case.is_sure(DOUBT)).count();
     assert!(sure >= 4, "the references include texts without doubt");
     assert!(equal * 2 >= cases.len(), "{equal} of {} texts are equal", cases.len());
+}
+
+/// Where inputs have two bytes and the cache keeps its digits, every text is the reference's.
+#[test]
+fn two_bytes_are_enough_for_every_text() {
+    let cases = cases();
+    let jobs: Vec<_> = cases.iter().map(Case::job).collect();
+    let file = ModelFile::open(&demo_model()).expect("a sound file");
+    let backend = CpuBackend::new(0).with_activations(ActivationType::Int16);
+    let mut engine = reference::engine(backend, &file, KvType::F32);
+    let cuts = Cuts { depth: 2, chunk_max: 64, running_max: jobs.len() };
+    for (case, drawn) in cases.iter().zip(&Driver::run(&mut engine, &jobs, cuts, 1, 0)) {
+        assert!(case.is_equal(drawn, 0.0), "{}", case.name);
+    }
 }

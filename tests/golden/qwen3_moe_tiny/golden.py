@@ -24,8 +24,9 @@ from continuation import continuation  # noqa: E402
 from families_gguf import NAMES  # noqa: E402
 
 # A model this small is in doubt somewhere in almost any text, about a token or about an expert. The first seven were
-# picked among many because it leads by a tenth at each of its 64 choices, and makes the same where the inputs of all
-# products are rounded to eight bits. At the next three it leads as far, but not so rounded. The others are as texts are.
+# picked among many because it leads by a tenth at each of its 64 choices, and because the CPU makes the same choices
+# where the inputs of all products are rounded to eight bits: they show what rounding keeps, and are no measure of how
+# often. At the next three it leads as far, but not so rounded. The others are as texts are.
 PROMPTS = {
     "row": "A row! a row! a row!\n\nTASHTEG",
     "irons": 'The irons! take them; hold them while I fill!" Forthwith, sl',
