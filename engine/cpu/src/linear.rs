@@ -73,11 +73,13 @@ impl<F: Format> Kernel for Product<'_, F> {
             let mut row = 0;
             while row < rows {
                 row += match (rows - row).min(S::ROWS) {
-                    16.. => self.tile::<S, 8, true>(s, tile, row),
-                    8.. => self.tile::<S, 8, false>(s, tile, row),
-                    4.. => self.tile::<S, 4, false>(s, tile, row),
-                    2.. => self.tile::<S, 2, false>(s, tile, row),
-                    _ => self.tile::<S, 1, false>(s, tile, row),
+                    16.. if F::MANY => self.tile::<S, 8, 2>(s, tile, row),
+                    16.. => self.tile::<S, 4, 4>(s, tile, row),
+                    8.. if F::MANY => self.tile::<S, 8, 1>(s, tile, row),
+                    8.. => self.tile::<S, 4, 2>(s, tile, row),
+                    4.. => self.tile::<S, 4, 1>(s, tile, row),
+                    2.. => self.tile::<S, 2, 1>(s, tile, row),
+                    _ => self.tile::<S, 1, 1>(s, tile, row),
                 };
             }
         }
@@ -85,12 +87,13 @@ impl<F: Format> Kernel for Product<'_, F> {
 }
 
 impl<F: Format> Product<'_, F> {
-    /// One tile against `R` rows, or twice as many; returns how many.
+    /// One tile against `TIMES` times `R` rows, once, twice or four times; returns how many those
+    /// are.
     ///
-    /// The compiler keeps a loop over sixteen rows a loop, and its sums in memory. Eight rows it
-    /// unrolls.
+    /// The compiler keeps loops over many rows loops, and their sums in memory; over four rows it
+    /// unrolls them, and over eight if little is done in them.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const TWICE: bool>(
+    fn tile<S: Simd, const R: usize, const TIMES: usize>(
         &mut self,
         s: S,
         tile: usize,
@@ -99,7 +102,7 @@ impl<F: Format> Product<'_, F> {
         let start = tile * self.across;
         let blocks = &self.blocks[start..][..self.across];
         let (x, rests) = (self.x.skip(row), self.rests.map(|rests| rests.skip(row)));
-        let (mut sums, mut more) = ([s.zero(); R], [s.zero(); R]);
+        let mut sums = [[s.zero(); R]; TIMES];
         for (i, block) in blocks.iter().enumerate() {
             // Weights come from memory for the first rows, and are near for the others.
             if row == 0
@@ -108,26 +111,17 @@ impl<F: Format> Product<'_, F> {
                 s.prefetch(ahead);
             }
             for unit in 0..F::UNITS {
-                let weights = F::decode(s, block, unit);
-                let at = i * F::UNITS + unit;
-                weights.add(s, x.at::<R>(at), &mut sums);
-                if TWICE {
-                    weights.add(s, x.skip(R).at::<R>(at), &mut more);
-                }
+                let (weights, at) = (F::decode(s, block, unit), i * F::UNITS + unit);
+                add(s, &weights, (x, at), &mut sums);
                 if let Some(rests) = rests {
-                    weights.add(s, rests.at::<R>(at), &mut sums);
-                    if TWICE {
-                        weights.add(s, rests.skip(R).at::<R>(at), &mut more);
-                    }
+                    add(s, &weights, (rests, at), &mut sums);
                 }
             }
         }
-        self.put_all(s, sums, tile, row);
-        if TWICE {
-            self.put_all(s, more, tile, row + R);
-            return 2 * R;
+        for (time, sums) in sums.into_iter().enumerate() {
+            self.put_all(s, sums, tile, row + time * R);
         }
-        R
+        R * TIMES
     }
 
     #[inline(always)]
@@ -157,6 +151,25 @@ impl<F: Format> Product<'_, F> {
             s.store(lanes, &mut all);
             out.copy_from_slice(&all[..out.len()]);
         }
+    }
+}
+
+/// Adds the products of the `at`th unit with all rows of a tile.
+#[inline(always)]
+fn add<S: Simd, U: Copy, const R: usize, const TIMES: usize>(
+    s: S,
+    weights: &impl Decoded<S, U>,
+    (x, at): (Rows<'_, U>, usize),
+    sums: &mut [[S::F; R]; TIMES],
+) {
+    weights.add(s, x.at(at), &mut sums[0]);
+    // Spelled out, for a loop would stay one.
+    if TIMES > 1 {
+        weights.add(s, x.skip(R).at(at), &mut sums[1]);
+    }
+    if TIMES > 2 {
+        weights.add(s, x.skip(2 * R).at(at), &mut sums[2]);
+        weights.add(s, x.skip(3 * R).at(at), &mut sums[3]);
     }
 }
 

@@ -45,6 +45,7 @@ macro_rules! format {
             type Block = Block<$bits>;
             type Unit = Floats;
             const UNITS: usize = 1;
+            const MANY: bool = true;
             const FILE_BYTES: usize = UNIT * size_of::<$bits>();
 
             fn pack(block: &mut Self::Block, lane: usize, bytes: &[u8]) {

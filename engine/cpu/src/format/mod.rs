@@ -44,6 +44,8 @@ pub(crate) trait Format: Send + Sync + 'static {
     type Unit: Unit;
     /// Units in a block.
     const UNITS: usize;
+    /// Whether a unit is so little work for a row that more than four rows go together.
+    const MANY: bool = false;
     /// Bytes of one output's block in a file.
     const FILE_BYTES: usize;
 

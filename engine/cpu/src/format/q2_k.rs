@@ -7,7 +7,7 @@ use super::{
     Decoded, Format, Halves,
     codes::{Codes, Plane},
     half_at,
-    sums::{Unit, WithMins},
+    sums::{self, HalvesWithMins},
     widen,
 };
 use crate::{
@@ -22,42 +22,23 @@ pub(crate) struct Q2K;
 #[repr(C, align(32))]
 pub(crate) struct Block {
     codes: [Plane<2>; 8],
-    /// Byte `4 lane + i` of line `l` is the share of sub-block `4 l + i`: the scale in the low
-    /// half, the minimum in the high half.
+    /// Line `l` is the shares of units `2 l` and `2 l + 1`. A lane has the first sub-blocks of both,
+    /// then their second ones: the scale in the low half of a byte, the minimum in the high half.
     shares: [[u8; 4 * LANES]; 4],
     scale: Halves,
     min: Halves,
 }
 
 impl Block {
-    fn share(&self, lane: usize, sub_block: usize) -> u8 {
-        self.shares[sub_block / 4][4 * lane + sub_block % 4]
+    /// Line and byte of a sub-block's share.
+    fn place(lane: usize, sub_block: usize) -> (usize, usize) {
+        (sub_block / 4, 4 * lane + sub_block % 2 * 2 + sub_block / 2 % 2)
     }
-}
 
-/// The two bytes of each lane that are a unit's; they are at most 127.
-#[inline(always)]
-fn pick<S: Simd>(s: S, bytes: S::B, unit: usize) -> [S::I; 2] {
-    let none = s.splat_i32(0);
-    let first = [[1, 0, 0, 0], [0, 0, 1, 0]][unit % 2];
-    let second = [[0, 1, 0, 0], [0, 0, 0, 1]][unit % 2];
-    [s.dot(none, bytes, &first), s.dot(none, bytes, &second)]
-}
-
-/// `s q`, which is at most 45.
-#[inline(always)]
-fn scaled<S: Simd>(s: S, codes: Unit<S>, scales: [S::I; 2]) -> Unit<S> {
-    let none = s.splat_i32(0);
-    [
-        s.map_bytes(codes[0], scales[0], none),
-        s.map_bytes(codes[1], scales[0], none),
-        s.map_bytes(codes[2], scales[0], none),
-        s.map_bytes(codes[3], scales[0], none),
-        s.map_bytes(codes[4], scales[1], none),
-        s.map_bytes(codes[5], scales[1], none),
-        s.map_bytes(codes[6], scales[1], none),
-        s.map_bytes(codes[7], scales[1], none),
-    ]
+    fn share(&self, lane: usize, sub_block: usize) -> u8 {
+        let (line, byte) = Self::place(lane, sub_block);
+        self.shares[line][byte]
+    }
 }
 
 impl Format for Q2K {
@@ -71,8 +52,9 @@ impl Format for Q2K {
         let (codes, scales) = rest.split_at(64);
         block.scale[lane] = half_at(scales);
         block.min[lane] = half_at(&scales[2..]);
-        for (line, shares) in block.shares.iter_mut().zip(shares.as_chunks::<4>().0) {
-            line[4 * lane..][..4].copy_from_slice(shares);
+        for (sub_block, share) in shares.iter().enumerate() {
+            let (line, byte) = Block::place(lane, sub_block);
+            block.shares[line][byte] = *share;
         }
         for (unit, plane) in block.codes.iter_mut().enumerate() {
             // Four units share bytes.
@@ -94,15 +76,19 @@ impl Format for Q2K {
 
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &Block, unit: usize) -> impl Decoded<S, Quantised> {
-        let shares = s.load_bytes(&block.shares[unit / 2]);
-        let (scales, mins) = (s.bits::<0>(shares, 15), s.bits::<4>(shares, 15));
-        let scales = pick(s, scales, unit);
-        let mins = pick(s, mins, unit);
-        WithMins::<S> {
-            codes: scaled(s, block.codes[unit].load(s), scales),
-            scale: s.load_f16(&block.scale),
+        let (line, shift) = (s.load_bytes(&block.shares[unit / 2]), unit as u32 % 2 * 8);
+        let (scale, scales) = (s.load_f16(&block.scale), s.halves(line, shift, 15));
+        HalvesWithMins::<S> {
+            halves: sums::Halves {
+                codes: block.codes[unit].load(s),
+                zero: 0,
+                scales: [
+                    s.mul(scale, s.to_f32(s.dot_halves(scales, [1, 0]))),
+                    s.mul(scale, s.to_f32(s.dot_halves(scales, [0, 1]))),
+                ],
+            },
             min: s.load_f16(&block.min),
-            mins: s.pair(mins[0], mins[1]),
+            mins: s.halves(line, shift + 4, 15),
         }
     }
 }

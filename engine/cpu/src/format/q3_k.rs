@@ -6,9 +6,7 @@ use bytemuck::Zeroable;
 use super::{
     Decoded, Format, Halves,
     codes::{Codes, Joined},
-    half_at,
-    sums::{Centred, Unit},
-    widen,
+    half_at, sums, widen,
 };
 use crate::{
     activation::{Quantised, UNIT},
@@ -40,25 +38,6 @@ fn share(packed: &[u8], sub_block: usize) -> i8 {
     let low = packed[sub_block % 8] >> (sub_block / 8 * 4) & 15;
     let high = packed[8 + sub_block % 4] >> (sub_block / 4 * 2) & 3;
     (low | high << 4).cast_signed() - 32
-}
-
-/// `s (q - 4)` is at least `-127 + 3` and at most 128, so that this makes it a byte.
-const RAISE: i32 = 127;
-
-/// `s (q - 4)`, raised.
-#[inline(always)]
-fn scaled<S: Simd>(s: S, codes: Unit<S>, scales: [S::I; 2]) -> Unit<S> {
-    let more = scales.map(|scale| s.add_i32(s.mul_i32(scale, s.splat_i32(-4)), s.splat_i32(RAISE)));
-    [
-        s.map_bytes(codes[0], scales[0], more[0]),
-        s.map_bytes(codes[1], scales[0], more[0]),
-        s.map_bytes(codes[2], scales[0], more[0]),
-        s.map_bytes(codes[3], scales[0], more[0]),
-        s.map_bytes(codes[4], scales[1], more[1]),
-        s.map_bytes(codes[5], scales[1], more[1]),
-        s.map_bytes(codes[6], scales[1], more[1]),
-        s.map_bytes(codes[7], scales[1], more[1]),
-    ]
 }
 
 impl Format for Q3K {
@@ -97,12 +76,15 @@ impl Format for Q3K {
 
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &Block, unit: usize) -> impl Decoded<S, Quantised> {
-        let part = &block.units[unit];
-        let scales = [s.load_i8(&part.scales[0]), s.load_i8(&part.scales[1])];
-        Centred::<S, true> {
-            codes: scaled(s, part.codes.load(s), scales),
-            zero: RAISE,
-            scale: s.load_f16(&block.scale),
+        let (part, scale) = (&block.units[unit], s.load_f16(&block.scale));
+        sums::Halves::<S> {
+            codes: part.codes.load(s),
+            zero: 4,
+            // Halves of 16 bits times eight: nothing is rounded.
+            scales: [
+                s.mul(scale, s.to_f32(s.load_i8(&part.scales[0]))),
+                s.mul(scale, s.to_f32(s.load_i8(&part.scales[1]))),
+            ],
         }
     }
 }

@@ -6,9 +6,7 @@ use bytemuck::Zeroable;
 use super::{
     Decoded, Format, Halves,
     codes::{Codes, Joined},
-    half_at,
-    sums::ScaledHalves,
-    widen,
+    half_at, sums, widen,
 };
 use crate::{
     activation::{Quantised, UNIT},
@@ -71,14 +69,15 @@ impl Format for Q6K {
 
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &Block, unit: usize) -> impl Decoded<S, Quantised> {
-        let part = &block.units[unit];
-        let scales = [s.load_i8(&part.scales[0]), s.load_i8(&part.scales[1])];
-        let zero = s.splat_i32(32);
-        ScaledHalves::<S> {
+        let (part, scale) = (&block.units[unit], s.load_f16(&block.scale));
+        sums::Halves::<S> {
             codes: part.codes.load(s),
-            scale: s.load_f16(&block.scale),
-            scales,
-            zeros: s.pair(s.mul_i32(scales[0], zero), s.mul_i32(scales[1], zero)),
+            zero: 32,
+            // Halves of 16 bits times eight: nothing is rounded.
+            scales: [
+                s.mul(scale, s.to_f32(s.load_i8(&part.scales[0]))),
+                s.mul(scale, s.to_f32(s.load_i8(&part.scales[1]))),
+            ],
         }
     }
 }

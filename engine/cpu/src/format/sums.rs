@@ -9,13 +9,24 @@ use crate::{
 /// Thirty-two inputs of all lanes, in groups of four.
 pub(super) type Unit<S> = [<S as Simd>::B; UNIT / 4];
 
-/// Adds the products of some groups of four inputs. Codes are at most 127, unless it is `WIDE`.
+/// Adds the products of some rows with groups of four inputs, the first of which is group `from`.
+/// Codes are at most 127, unless they are `WIDE`.
+///
+/// Rows take turns: a row's next product waits for its last one.
 #[inline(always)]
-fn dots<S: Simd, const WIDE: bool>(s: S, mut sum: S::I, codes: &[S::B], x: &[[i8; 4]]) -> S::I {
-    for (codes, x) in codes.iter().zip(x) {
-        sum = if WIDE { s.dot_wide(sum, *codes, x) } else { s.dot(sum, *codes, x) };
+fn dots<S: Simd, const WIDE: bool, const R: usize>(
+    s: S,
+    sums: &mut [S::I; R],
+    codes: &[S::B],
+    x: &[Quantised; R],
+    from: usize,
+) {
+    for (group, codes) in codes.iter().enumerate() {
+        for (x, sum) in x.iter().zip(sums.iter_mut()) {
+            let x = &x.codes[from + group];
+            *sum = if WIDE { s.dot_wide(*sum, *codes, x) } else { s.dot(*sum, *codes, x) };
+        }
     }
-    sum
 }
 
 /// `w = scale (q - zero)`. Codes are at most 127, unless they are `WIDE`.
@@ -28,10 +39,13 @@ pub(super) struct Centred<S: Simd, const WIDE: bool> {
 impl<S: Simd, const WIDE: bool> Decoded<S, Quantised> for Centred<S, WIDE> {
     #[inline(always)]
     fn add<const R: usize>(&self, s: S, x: &[Quantised; R], sums: &mut [S::F; R]) {
-        for (x, sum) in x.iter().zip(sums) {
-            let surplus = s.splat_i32(x.minus * self.zero);
-            let dot = dots::<S, WIDE>(s, surplus, &self.codes, &x.codes);
-            *sum = s.fma(s.to_f32(dot), s.mul(self.scale, s.splat(x.scale)), *sum);
+        let mut products = [s.splat_i32(0); R];
+        for (x, product) in x.iter().zip(&mut products) {
+            *product = s.splat_i32(x.minus * self.zero);
+        }
+        dots::<S, WIDE, R>(s, &mut products, &self.codes, x, 0);
+        for ((x, sum), product) in x.iter().zip(sums).zip(products) {
+            *sum = s.fma(s.to_f32(product), s.mul(self.scale, s.splat(x.scale)), *sum);
         }
     }
 }
@@ -46,56 +60,69 @@ pub(super) struct WithMin<S: Simd> {
 impl<S: Simd> Decoded<S, Quantised> for WithMin<S> {
     #[inline(always)]
     fn add<const R: usize>(&self, s: S, x: &[Quantised; R], sums: &mut [S::F; R]) {
-        for (x, sum) in x.iter().zip(sums) {
-            let dot = dots::<S, false>(s, s.splat_i32(0), &self.codes, &x.codes);
-            *sum = s.fma(s.to_f32(dot), s.mul(self.scale, s.splat(x.scale)), *sum);
+        let mut products = [s.splat_i32(0); R];
+        dots::<S, false, R>(s, &mut products, &self.codes, x, 0);
+        for ((x, sum), product) in x.iter().zip(sums).zip(products) {
+            *sum = s.fma(s.to_f32(product), s.mul(self.scale, s.splat(x.scale)), *sum);
             *sum = s.fma(self.min, s.splat(x.sum), *sum);
         }
     }
 }
 
-/// `w = scale q - min m`, where either half of the unit has its `m`. Codes are at most 127.
-pub(super) struct WithMins<S: Simd> {
+/// The weights of either half of a unit, where each has its scale: `w = scale (q - zero)`. Codes are
+/// at most 127.
+pub(super) struct Halves<S: Simd> {
     pub(super) codes: Unit<S>,
-    pub(super) scale: S::F,
-    pub(super) min: S::F,
-    /// Pairs of `m`.
-    pub(super) mins: S::I,
+    pub(super) zero: i32,
+    pub(super) scales: [S::F; 2],
 }
 
-impl<S: Simd> Decoded<S, Quantised> for WithMins<S> {
+impl<S: Simd> Halves<S> {
+    /// The products with some rows, up to the rows' scales.
+    #[inline(always)]
+    fn products<const R: usize>(&self, s: S, x: &[Quantised; R]) -> [S::F; R] {
+        let mut products = [s.zero(); R];
+        for half in [0, 1] {
+            let mut sums = [s.splat_i32(0); R];
+            for (x, sum) in x.iter().zip(&mut sums) {
+                *sum = s.splat_i32(i32::from(x.halves[half]) * self.zero);
+            }
+            let first = half * UNIT / 8;
+            dots::<S, false, R>(s, &mut sums, &self.codes[first..first + UNIT / 8], x, first);
+            for (sum, product) in sums.into_iter().zip(&mut products) {
+                *product = s.fma(s.to_f32(sum), self.scales[half], *product);
+            }
+        }
+        products
+    }
+}
+
+impl<S: Simd> Decoded<S, Quantised> for Halves<S> {
     #[inline(always)]
     fn add<const R: usize>(&self, s: S, x: &[Quantised; R], sums: &mut [S::F; R]) {
-        for (x, sum) in x.iter().zip(sums) {
-            let dot = dots::<S, false>(s, s.splat_i32(0), &self.codes, &x.codes);
-            *sum = s.fma(s.to_f32(dot), s.mul(self.scale, s.splat(x.scale)), *sum);
-            let less = s.dot_pairs(self.mins, x.halves);
-            *sum = s.fma(s.to_f32(less), s.mul(self.min, s.splat(x.scale)), *sum);
+        let products = self.products(s, x);
+        for ((x, sum), product) in x.iter().zip(sums).zip(products) {
+            *sum = s.fma(product, s.splat(x.scale), *sum);
         }
     }
 }
 
-/// `w = scale s (q - zero)`, where either half of the unit has its `s`. Codes are at most 127, and
-/// both halves' sums times `s` below 2^24 together.
-pub(super) struct ScaledHalves<S: Simd> {
-    pub(super) codes: Unit<S>,
-    pub(super) scale: S::F,
-    pub(super) scales: [S::I; 2],
-    /// Pairs of `s zero`.
-    pub(super) zeros: S::I,
+/// The same with `min m` taken off each weight, where either half has its `m`.
+pub(super) struct HalvesWithMins<S: Simd> {
+    pub(super) halves: Halves<S>,
+    pub(super) min: S::F,
+    /// Both `m` of each lane.
+    pub(super) mins: S::I,
 }
 
-impl<S: Simd> Decoded<S, Quantised> for ScaledHalves<S> {
+impl<S: Simd> Decoded<S, Quantised> for HalvesWithMins<S> {
     #[inline(always)]
     fn add<const R: usize>(&self, s: S, x: &[Quantised; R], sums: &mut [S::F; R]) {
-        let (low, high) = self.codes.split_at(UNIT / 8);
-        for (x, sum) in x.iter().zip(sums) {
-            let low = dots::<S, false>(s, s.splat_i32(0), low, &x.codes[..UNIT / 8]);
-            let high = dots::<S, false>(s, s.splat_i32(0), high, &x.codes[UNIT / 8..]);
-            let surplus = s.dot_pairs(self.zeros, x.halves);
-            let dot = s.add_i32(s.mul_i32(low, self.scales[0]), surplus);
-            let dot = s.add_i32(s.mul_i32(high, self.scales[1]), dot);
-            *sum = s.fma(s.to_f32(dot), s.mul(self.scale, s.splat(x.scale)), *sum);
+        let products = self.halves.products(s, x);
+        for ((x, sum), product) in x.iter().zip(sums).zip(products) {
+            // The row has its sums negated, as is wanted here.
+            let less = s.to_f32(s.dot_halves(self.mins, x.halves));
+            *sum = s.fma(s.fma(less, self.min, product), s.splat(x.scale), *sum);
         }
     }
 }

@@ -214,26 +214,11 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
-    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
-        both!(_mm256_add_epi32, a, b)
-    }
-    #[inline(always)]
-    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I {
-        both!(_mm256_mullo_epi32, a, b)
-    }
-    #[inline(always)]
-    fn pair(self, low: Self::I, high: Self::I) -> Self::I {
-        proven!([
-            _mm256_blend_epi16::<0b1010_1010>(low[0], _mm256_slli_epi32::<16>(high[0])),
-            _mm256_blend_epi16::<0b1010_1010>(low[1], _mm256_slli_epi32::<16>(high[1])),
-        ])
-    }
-    #[inline(always)]
-    fn dot_pairs(self, pairs: Self::I, x: [i16; 2]) -> Self::I {
+    fn dot_halves(self, halves: Self::I, x: [i16; 2]) -> Self::I {
         let x = i32::from(x[0].cast_unsigned()) | i32::from(x[1]) << 16;
         proven!({
             let x = _mm256_set1_epi32(x);
-            [_mm256_madd_epi16(pairs[0], x), _mm256_madd_epi16(pairs[1], x)]
+            [_mm256_madd_epi16(halves[0], x), _mm256_madd_epi16(halves[1], x)]
         })
     }
     #[inline(always)]
@@ -260,6 +245,16 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn halves(self, x: Self::B, shift: u32, mask: i16) -> Self::I {
+        proven!({
+            let (n, mask) = (_mm_cvtsi32_si128(shift.cast_signed()), _mm256_set1_epi16(mask));
+            [
+                _mm256_and_si256(_mm256_srl_epi16(x[0], n), mask),
+                _mm256_and_si256(_mm256_srl_epi16(x[1], n), mask),
+            ]
+        })
+    }
+    #[inline(always)]
     fn raise<const SHIFT: u32>(self, x: Self::B) -> Self::B {
         proven!({
             let n = _mm_cvtsi32_si128(SHIFT as i32);
@@ -276,13 +271,6 @@ impl Simd for Avx2 {
             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
             [_mm256_shuffle_epi8(table, x[0]), _mm256_shuffle_epi8(table, x[1])]
         })
-    }
-    #[inline(always)]
-    fn map_bytes(self, x: Self::B, factor: Self::I, more: Self::I) -> Self::B {
-        // As numbers of four digits to base 256: what digits borrow and carry evens out, since all
-        // four are in range in the end.
-        let ones = self.splat_i32(0x0101_0101);
-        self.add_i32(self.mul_i32(x, factor), self.mul_i32(more, ones))
     }
     #[inline(always)]
     fn dot(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I {

@@ -174,21 +174,9 @@ impl Simd for Avx512 {
         proven!(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast())))
     }
     #[inline(always)]
-    fn add_i32(self, a: __m512i, b: __m512i) -> __m512i {
-        proven!(_mm512_add_epi32(a, b))
-    }
-    #[inline(always)]
-    fn mul_i32(self, a: __m512i, b: __m512i) -> __m512i {
-        proven!(_mm512_mullo_epi32(a, b))
-    }
-    #[inline(always)]
-    fn pair(self, low: __m512i, high: __m512i) -> __m512i {
-        proven!(_mm512_mask_blend_epi16(0xaaaa_aaaa, low, _mm512_slli_epi32::<16>(high)))
-    }
-    #[inline(always)]
-    fn dot_pairs(self, pairs: __m512i, x: [i16; 2]) -> __m512i {
+    fn dot_halves(self, halves: __m512i, x: [i16; 2]) -> __m512i {
         let x = i32::from(x[0].cast_unsigned()) | i32::from(x[1]) << 16;
-        proven!(_mm512_madd_epi16(pairs, _mm512_set1_epi32(x)))
+        proven!(_mm512_madd_epi16(halves, _mm512_set1_epi32(x)))
     }
     #[inline(always)]
     fn to_f32(self, x: __m512i) -> __m512 {
@@ -207,6 +195,13 @@ impl Simd for Avx512 {
         ))
     }
     #[inline(always)]
+    fn halves(self, x: __m512i, shift: u32, mask: i16) -> __m512i {
+        proven!(_mm512_and_si512(
+            _mm512_srl_epi16(x, _mm_cvtsi32_si128(shift.cast_signed())),
+            _mm512_set1_epi16(mask)
+        ))
+    }
+    #[inline(always)]
     fn raise<const SHIFT: u32>(self, x: __m512i) -> __m512i {
         proven!(_mm512_slli_epi16::<SHIFT>(x))
     }
@@ -220,13 +215,6 @@ impl Simd for Avx512 {
             let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
             _mm512_shuffle_epi8(table, x)
         })
-    }
-    #[inline(always)]
-    fn map_bytes(self, x: __m512i, factor: __m512i, more: __m512i) -> __m512i {
-        // As numbers of four digits to base 256: what digits borrow and carry evens out, since all
-        // four are in range in the end.
-        let ones = self.splat_i32(0x0101_0101);
-        self.add_i32(self.mul_i32(x, factor), self.mul_i32(more, ones))
     }
     #[inline(always)]
     fn dot(self, sum: __m512i, codes: __m512i, x: &[i8; 4]) -> __m512i {

@@ -70,14 +70,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn splat_i32(self, x: i32) -> Self::I;
     /// Widens sixteen bytes.
     fn load_i8(self, x: &[i8; LANES]) -> Self::I;
-    /// `a + b`, which must not overflow.
-    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
-    /// `a * b`, which must not overflow.
-    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I;
-    /// Pairs of halves of each lane, from lanes that fit 16 bits.
-    fn pair(self, low: Self::I, high: Self::I) -> Self::I;
-    /// The product of each lane's pair with that of `x`, summed, which must not overflow.
-    fn dot_pairs(self, pairs: Self::I, x: [i16; 2]) -> Self::I;
+    /// In each lane, the product of its two halves and of `x`, which must not overflow.
+    fn dot_halves(self, halves: Self::I, x: [i16; 2]) -> Self::I;
     /// To f32, rounded to nearest.
     fn to_f32(self, x: Self::I) -> Self::F;
 
@@ -85,15 +79,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn load_bytes(self, x: &[u8; 64]) -> Self::B;
     /// `(byte >> SHIFT) & mask`, where `mask` has no bit above `7 - SHIFT`.
     fn bits<const SHIFT: u32>(self, x: Self::B, mask: u8) -> Self::B;
+    /// `(half >> shift) & mask`, for the two halves of each lane.
+    fn halves(self, x: Self::B, shift: u32, mask: i16) -> Self::I;
     /// `byte << SHIFT`, where no bit leaves its byte.
     fn raise<const SHIFT: u32>(self, x: Self::B) -> Self::B;
     /// `a | b`.
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
     /// `table[byte]`, for bytes of `0..16`.
     fn lookup(self, table: &[u8; 16], x: Self::B) -> Self::B;
-    /// `byte * factor + more` with the factor and the summand of its lane, for each byte, which
-    /// must be in `0..=255`.
-    fn map_bytes(self, x: Self::B, factor: Self::I, more: Self::I) -> Self::B;
     /// Adds to each lane the product of its four bytes, `0..=127`, and of the four signed bytes of
     /// `x`, `-127..=127`.
     fn dot(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I;

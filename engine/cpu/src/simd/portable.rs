@@ -103,17 +103,11 @@ impl Simd for Portable {
     fn load_i8(self, x: &[i8; LANES]) -> Self::I {
         x.map(i32::from)
     }
-    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
-        std::array::from_fn(|i| a[i] + b[i])
-    }
-    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I {
-        std::array::from_fn(|i| a[i] * b[i])
-    }
-    fn pair(self, low: Self::I, high: Self::I) -> Self::I {
-        std::array::from_fn(|i| low[i] & 0xffff | high[i] << 16)
-    }
-    fn dot_pairs(self, pairs: Self::I, x: [i16; 2]) -> Self::I {
-        pairs.map(|pair| i32::from(pair as i16) * i32::from(x[0]) + (pair >> 16) * i32::from(x[1]))
+    fn dot_halves(self, halves: Self::I, x: [i16; 2]) -> Self::I {
+        halves.map(|both| {
+            let [low, high] = [both as i16, (both >> 16) as i16].map(i32::from);
+            low * i32::from(x[0]) + high * i32::from(x[1])
+        })
     }
     fn to_f32(self, x: Self::I) -> F {
         x.map(|x| x as f32)
@@ -125,6 +119,15 @@ impl Simd for Portable {
     fn bits<const SHIFT: u32>(self, x: Self::B, mask: u8) -> Self::B {
         x.map(|x| (x >> SHIFT) & mask)
     }
+    fn halves(self, x: Self::B, shift: u32, mask: i16) -> Self::I {
+        std::array::from_fn(|i| {
+            let half = |at| {
+                let bits = u16::from_le_bytes([x[4 * i + at], x[4 * i + at + 1]]);
+                i32::from(bits >> shift & mask.cast_unsigned())
+            };
+            half(0) | half(2) << 16
+        })
+    }
     fn raise<const SHIFT: u32>(self, x: Self::B) -> Self::B {
         x.map(|x| x << SHIFT)
     }
@@ -133,9 +136,6 @@ impl Simd for Portable {
     }
     fn lookup(self, table: &[u8; 16], x: Self::B) -> Self::B {
         x.map(|x| table[usize::from(x % 16)])
-    }
-    fn map_bytes(self, x: Self::B, factor: Self::I, more: Self::I) -> Self::B {
-        std::array::from_fn(|i| (i32::from(x[i]) * factor[i / 4] + more[i / 4]) as u8)
     }
     fn dot(self, sum: Self::I, codes: Self::B, x: &[i8; 4]) -> Self::I {
         self.dot_wide(sum, codes, x)
