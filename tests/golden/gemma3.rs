@@ -73,8 +73,8 @@ fn greedy_texts_are_the_reference_s_while_it_has_no_doubt() {
     assert!(equal * 2 >= cases.len(), "{equal} of {} texts are equal", cases.len());
 }
 
-/// Where inputs have two bytes and the cache keeps its digits, logits are near and every text is the
-/// reference's.
+/// Where inputs have two bytes and the cache keeps its digits, logits are near and every text is
+/// the reference's.
 #[test]
 fn two_bytes_are_enough_for_every_text() {
     let Some(file) = file() else { return };

@@ -55,8 +55,8 @@ fn the_decoder_is_the_reference_s() {
 }
 
 /// What bytes cost: no more than in plain loops that round in the same places, and no choice of
-/// which the reference was sure. In other texts a rounding may tip the choice of an expert, and with
-/// it much.
+/// which the reference was sure. In other texts a rounding may tip the choice of an expert, and
+/// with it much.
 #[test]
 fn forced_logits_are_near_the_reference_s() {
     let cases = cases();
@@ -83,8 +83,8 @@ fn greedy_texts_are_the_reference_s_where_it_has_no_doubt() {
     }
 }
 
-/// Where inputs have two bytes and the cache keeps its digits, all logits are near and every text is
-/// the reference's.
+/// Where inputs have two bytes and the cache keeps its digits, all logits are near and every text
+/// is the reference's.
 #[test]
 fn two_bytes_are_enough_for_every_text() {
     let cases = cases();

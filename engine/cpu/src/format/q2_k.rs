@@ -22,8 +22,8 @@ pub(crate) struct Q2K;
 #[repr(C, align(32))]
 pub(crate) struct Block {
     codes: [Plane<2>; 8],
-    /// Line `l` is the shares of units `2 l` and `2 l + 1`. A lane has the first sub-blocks of both,
-    /// then their second ones: the scale in the low half of a byte, the minimum in the high half.
+    /// Line `l` is the shares of units `2 l` and `2 l + 1`. A lane has the first sub-blocks of
+    /// both, then their second ones: the scale in the low half of a byte, the minimum in the high.
     shares: [[u8; 4 * LANES]; 4],
     scale: Halves,
     min: Halves,

@@ -69,8 +69,8 @@ impl<S: Simd> Decoded<S, Quantised> for WithMin<S> {
     }
 }
 
-/// The weights of either half of a unit, where each has its scale: `w = scale (q - zero)`. Codes are
-/// at most 127.
+/// The weights of either half of a unit, where each has its scale: `w = scale (q - zero)`. Codes
+/// are at most 127.
 pub(super) struct Halves<S: Simd> {
     pub(super) codes: Unit<S>,
     pub(super) zero: i32,
