@@ -12,6 +12,8 @@ use crate::client::{self, Timing};
 pub(crate) struct Shape {
     pub(crate) prompt: usize,
     pub(crate) output: usize,
+    /// Ids of prompts are below this, and at least 300.
+    pub(crate) vocabulary: u32,
 }
 
 /// What one run of the loop measured.
@@ -74,7 +76,7 @@ fn one_client(
     (0..requests)
         .map(|request| {
             let stream = seed ^ ((client as u64) << 40) ^ ((request as u64) << 20);
-            let prompt = random_prompt(shape.prompt, stream);
+            let prompt = random_prompt(shape, stream);
             let timing = client::completion(port, &prompt, shape.output)
                 .with_context(|| format!("client {client}, request {request}"))?;
             ensure!(
@@ -88,17 +90,19 @@ fn one_client(
         .collect()
 }
 
-/// Token ids that are ordinary text in every vocabulary of some thousand entries.
-fn random_prompt(len: usize, seed: u64) -> Vec<u32> {
+/// Token ids that are ordinary text in most vocabularies: those of control tokens and single bytes
+/// are below.
+fn random_prompt(shape: Shape, seed: u64) -> Vec<u32> {
+    const FIRST: u32 = 300;
     let mut state = seed;
-    (0..len)
+    (0..shape.prompt)
         .map(|_| {
             // SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut z = state;
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            300 + ((z ^ (z >> 31)) % 20_000) as u32
+            FIRST + ((z ^ (z >> 31)) % u64::from(shape.vocabulary - FIRST)) as u32
         })
         .collect()
 }

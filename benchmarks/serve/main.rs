@@ -38,6 +38,9 @@ struct Options {
     /// Tokens of each prompt.
     #[arg(long, default_value_t = 128)]
     prompt: usize,
+    /// Prompts are random ids from 300 up to this: less for a model of fewer tokens.
+    #[arg(long, default_value_t = 20_300, value_parser = clap::value_parser!(u32).range(301..))]
+    vocabulary: u32,
     /// Tokens of each output.
     #[arg(long, default_value_t = 64)]
     output: usize,
@@ -52,6 +55,12 @@ struct Options {
     threads: usize,
 }
 
+impl Options {
+    fn shape(&self) -> Shape {
+        Shape { prompt: self.prompt, output: self.output, vocabulary: self.vocabulary }
+    }
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
     let slots = options.clients.iter().copied().max().unwrap_or(1);
@@ -64,7 +73,7 @@ fn main() -> Result<()> {
         for kind in &kinds {
             let server = Server::start(kind, &options.model, options.threads, slots, context)?;
             table.ready(kind.name(), server.ready());
-            let shape = Shape { prompt: options.prompt, output: options.output };
+            let shape = options.shape();
             load::closed_loop(server.port(), 1, 1, shape, u64::MAX)?; // warm-up
             for &clients in &options.clients {
                 let seed = (repeat * 1_000 + clients) as u64;
