@@ -16,7 +16,8 @@ pub struct Architecture {
     /// Its names in the `model_type` of a `config.json`.
     pub model_types: &'static [&'static str],
     pub(crate) spec: fn(&Keys<'_>) -> Result<DecoderSpec, ModelError>,
-    pub(crate) weights: &'static [Weight],
+    /// Groups of weights; of each, those that the spec asks for.
+    pub(crate) weights: &'static [&'static [Weight]],
 }
 
 /// A new architecture is a file in `architectures/` and a line here.
@@ -73,7 +74,7 @@ impl Architecture {
     pub fn wanted(&self, facts: &Facts) -> Result<Vec<Wanted>, ModelError> {
         let spec = self.read_spec(facts)?;
         let mut all = Vec::new();
-        for weight in self.weights {
+        for weight in self.weights.iter().copied().flatten() {
             weight.visit(facts, &spec, &mut |_, presence, wanted| {
                 if presence == Presence::Required {
                     all.push(wanted);

@@ -4,6 +4,7 @@ mod dense;
 pub(crate) mod gemma3;
 pub(crate) mod llama;
 mod mixture;
+mod names;
 pub(crate) mod qwen2;
 pub(crate) mod qwen2_moe;
 pub(crate) mod qwen3;

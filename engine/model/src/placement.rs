@@ -60,7 +60,7 @@ impl<'a> Placement<'a> {
         let mut tensors = HashMap::new();
         // The first name that the checkpoint lacks ends this, so false counts of layers and experts
         // cost nothing.
-        for weight in architecture.weights {
+        for weight in architecture.weights.iter().copied().flatten() {
             weight.visit(checkpoint.facts(), spec, &mut |layer, presence, wanted| {
                 let Some(&info) = names.get(wanted.name.as_str()) else {
                     return match presence {

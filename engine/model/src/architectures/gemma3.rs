@@ -6,30 +6,22 @@ use engine_backend::{Activation, RopePairs};
 use crate::ModelError;
 use crate::architecture::Architecture;
 use crate::architectures::dense::{self, Traits};
+use crate::architectures::names::{DENSE, FRAME, HEAD_NORMS};
 use crate::keys::{Key, Keys, SIZES};
 use crate::place::Place;
 use crate::placement::{Weight, weight};
 use crate::rope::Reach;
 use crate::spec::{Bias, DecoderSpec, GatedMlp, LayerSpec, Mlp, Norms, QkNorm};
 
-pub(crate) const ARCHITECTURE: Architecture =
-    Architecture { name: "gemma3", model_types: &["gemma3_text"], spec, weights: WEIGHTS };
+pub(crate) const ARCHITECTURE: Architecture = Architecture {
+    name: "gemma3",
+    model_types: &["gemma3_text"],
+    spec,
+    weights: &[FRAME, HEAD_NORMS, DENSE, OWN],
+};
 
-const WEIGHTS: &[Weight] = &[
-    weight("token_embd.weight", "model.embed_tokens.weight", Place::Embedding),
-    weight("output_norm.weight", "model.norm.weight", Place::OutputNorm),
-    weight("output.weight", "lm_head.weight", Place::Output),
-    weight("blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", Place::AttentionNorm),
-    weight("blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", Place::Query),
-    weight("blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", Place::Key),
-    weight("blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", Place::Value),
-    weight("blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", Place::QueryNorm),
-    weight("blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", Place::KeyNorm),
-    weight(
-        "blk.*.attn_output.weight",
-        "model.layers.*.self_attn.o_proj.weight",
-        Place::AttentionOutput,
-    ),
+/// What only this architecture has, or calls so.
+const OWN: &[Weight] = &[
     weight(
         "blk.*.post_attention_norm.weight",
         "model.layers.*.post_attention_layernorm.weight",
@@ -40,9 +32,6 @@ const WEIGHTS: &[Weight] = &[
         "model.layers.*.pre_feedforward_layernorm.weight",
         Place::MlpNorm,
     ),
-    weight("blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", Place::Gate),
-    weight("blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", Place::Up),
-    weight("blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", Place::Down),
     weight(
         "blk.*.post_ffw_norm.weight",
         "model.layers.*.post_feedforward_layernorm.weight",

@@ -8,6 +8,7 @@ use crate::ModelError;
 use crate::architecture::Architecture;
 use crate::architectures::dense::{self, Traits};
 use crate::architectures::mixture::{self, MixtureTraits};
+use crate::architectures::names::{DENSE, FRAME, MLP_NORM};
 use crate::keys::Keys;
 use crate::place::Place;
 use crate::placement::{Weight, weight};
@@ -17,31 +18,12 @@ pub(crate) const ARCHITECTURE: Architecture = Architecture {
     name: "llama",
     model_types: &["llama", "mistral", "mixtral"],
     spec,
-    weights: WEIGHTS,
+    weights: &[FRAME, MLP_NORM, DENSE, OWN],
 };
 
-const WEIGHTS: &[Weight] = &[
-    weight("token_embd.weight", "model.embed_tokens.weight", Place::Embedding),
-    weight("output_norm.weight", "model.norm.weight", Place::OutputNorm),
-    weight("output.weight", "lm_head.weight", Place::Output),
+/// What only this architecture has, or calls so.
+const OWN: &[Weight] = &[
     weight("rope_freqs.weight", "", Place::RopeDivisors),
-    weight("blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", Place::AttentionNorm),
-    weight("blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", Place::Query),
-    weight("blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", Place::Key),
-    weight("blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", Place::Value),
-    weight(
-        "blk.*.attn_output.weight",
-        "model.layers.*.self_attn.o_proj.weight",
-        Place::AttentionOutput,
-    ),
-    weight(
-        "blk.*.ffn_norm.weight",
-        "model.layers.*.post_attention_layernorm.weight",
-        Place::MlpNorm,
-    ),
-    weight("blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", Place::Gate),
-    weight("blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", Place::Up),
-    weight("blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", Place::Down),
     weight(
         "blk.*.ffn_gate_inp.weight",
         "model.layers.*.block_sparse_moe.gate.weight",

@@ -7,75 +7,16 @@ use crate::ModelError;
 use crate::architecture::Architecture;
 use crate::architectures::dense::Traits;
 use crate::architectures::mixture::{self, MixtureTraits};
+use crate::architectures::names::{BIASES, DENSE, EXPERTS, FRAME, MLP_NORM, SHARED_EXPERT};
 use crate::keys::Keys;
-use crate::place::Place;
-use crate::placement::{Weight, weight};
 use crate::spec::{Bias, DecoderSpec, QkNorm};
 
-pub(crate) const ARCHITECTURE: Architecture =
-    Architecture { name: "qwen2moe", model_types: &["qwen2_moe"], spec, weights: WEIGHTS };
-
-const WEIGHTS: &[Weight] = &[
-    weight("token_embd.weight", "model.embed_tokens.weight", Place::Embedding),
-    weight("output_norm.weight", "model.norm.weight", Place::OutputNorm),
-    weight("output.weight", "lm_head.weight", Place::Output),
-    weight("blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", Place::AttentionNorm),
-    weight("blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", Place::Query),
-    weight("blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", Place::Key),
-    weight("blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", Place::Value),
-    weight("blk.*.attn_q.bias", "model.layers.*.self_attn.q_proj.bias", Place::QueryBias),
-    weight("blk.*.attn_k.bias", "model.layers.*.self_attn.k_proj.bias", Place::KeyBias),
-    weight("blk.*.attn_v.bias", "model.layers.*.self_attn.v_proj.bias", Place::ValueBias),
-    weight(
-        "blk.*.attn_output.weight",
-        "model.layers.*.self_attn.o_proj.weight",
-        Place::AttentionOutput,
-    ),
-    weight(
-        "blk.*.ffn_norm.weight",
-        "model.layers.*.post_attention_layernorm.weight",
-        Place::MlpNorm,
-    ),
-    weight("blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", Place::Gate),
-    weight("blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", Place::Up),
-    weight("blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", Place::Down),
-    weight("blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", Place::Router),
-    weight(
-        "blk.*.ffn_gate_exps.weight",
-        "model.layers.*.mlp.experts.@.gate_proj.weight",
-        Place::ExpertGate,
-    ),
-    weight(
-        "blk.*.ffn_up_exps.weight",
-        "model.layers.*.mlp.experts.@.up_proj.weight",
-        Place::ExpertUp,
-    ),
-    weight(
-        "blk.*.ffn_down_exps.weight",
-        "model.layers.*.mlp.experts.@.down_proj.weight",
-        Place::ExpertDown,
-    ),
-    weight(
-        "blk.*.ffn_gate_inp_shexp.weight",
-        "model.layers.*.mlp.shared_expert_gate.weight",
-        Place::SharedRouter,
-    ),
-    weight(
-        "blk.*.ffn_gate_shexp.weight",
-        "model.layers.*.mlp.shared_expert.gate_proj.weight",
-        Place::SharedGate,
-    ),
-    weight(
-        "blk.*.ffn_up_shexp.weight",
-        "model.layers.*.mlp.shared_expert.up_proj.weight",
-        Place::SharedUp,
-    ),
-    weight(
-        "blk.*.ffn_down_shexp.weight",
-        "model.layers.*.mlp.shared_expert.down_proj.weight",
-        Place::SharedDown,
-    ),
-];
+pub(crate) const ARCHITECTURE: Architecture = Architecture {
+    name: "qwen2moe",
+    model_types: &["qwen2_moe"],
+    spec,
+    weights: &[FRAME, BIASES, MLP_NORM, DENSE, EXPERTS, SHARED_EXPERT],
+};
 
 const TRAITS: Traits =
     Traits { bias: Bias::QueriesKeysValues, pairs: RopePairs::Halves, qk_norm: QkNorm::Absent };
