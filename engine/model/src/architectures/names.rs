@@ -1,5 +1,5 @@
-//! What several architectures call their weights: the names of GGUF, and of the modules that Hugging
-//! Face `transformers` keeps them in.
+//! What several architectures call their weights: the names of GGUF, and of the modules that
+//! Hugging Face `transformers` keeps them in.
 
 use crate::place::Place;
 use crate::placement::{Weight, weight};
