@@ -1,0 +1,207 @@
+// out = x weight^T for a few rows of x, in two shapes of one order of summation.
+//
+// The inputs are cut into slices of whole units. A slice is summed by tensor cores, sixteen inputs
+// after sixteen; the slices are then added, the first one first. That order is a function of the
+// weight's shape alone, so a row's bits depend neither on how many rows there are nor on which of
+// the two shapes computed it.
+#pragma once
+
+#include "../ptx/copy.cuh"
+#include "../ptx/mma.cuh"
+#include "weight.cuh"
+
+// Rows of one product, and the weight that they meet.
+struct Job {
+    const uint8_t* weight;  // units of the first output: [outputs / 16][units]
+    const bf16* x;          // [rows, inputs]
+    const int* rows;        // the row of x that each row of `out` is of; null: the same
+    float* out;             // the first row's, from the weight's first output on
+    const float* bias;      // null: none
+    int first, count;       // rows of `out`
+    int inputs, outputs;
+    int width;              // of a row of out
+    int slice;              // units in a slice
+
+    __device__ int units() const { return (inputs + UNIT_INPUTS - 1) / UNIT_INPUTS; }
+    __device__ const bf16* row(int i) const {
+        int row = rows ? rows[first + i] : first + i;
+        return x + static_cast<size_t>(row) * inputs;
+    }
+    __device__ void store(int i, int output, float value) const {
+        if (i < count && output < outputs) {
+            out[static_cast<size_t>(first + i) * width + output] =
+                bias ? value + bias[output] : value;
+        }
+    }
+};
+
+// For at most 8 NT rows. A block computes sixteen outputs; a slice is summed by a warp, straight
+// from device memory: nothing of a weight is read by two threads.
+template <class Format, int NT>
+__device__ void product_skinny(const Job& job, int tile, bf16* room) {
+    constexpr int AHEAD = Format::BYTES > 1024 ? 2 : 4;
+    __shared__ float sums[8][8 * NT][UNIT_OUTPUTS];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    const int units = job.units(), stride = units * UNIT_INPUTS + 8;
+    const int begin = min(units, warp * job.slice), end = min(units, begin + job.slice);
+    const uint8_t* weight = job.weight + static_cast<size_t>(tile) * units * Format::BYTES;
+
+    typename Format::Unit ahead[AHEAD];
+#pragma unroll
+    for (int i = 0; i < AHEAD; ++i) {
+        if (begin + i < end) {
+            ahead[i] = Format::template load<false>(weight + (begin + i) * Format::BYTES, lane);
+        }
+    }
+    const int chunks = units * UNIT_INPUTS / 8;
+    for (int i = threadIdx.x; i < job.count * chunks; i += blockDim.x) {
+        int row = i / chunks, chunk = i % chunks;
+        copy_16(room + row * stride + chunk * 8, job.row(row) + chunk * 8, chunk * 8 < job.inputs);
+    }
+    copies_commit();
+    copies_wait<0>();
+    __syncthreads();
+
+    float sum[NT][4] = {};
+    // Rows that are not there read the last one that is: what comes of them is not stored.
+    const bf16* rows[NT];
+#pragma unroll
+    for (int n = 0; n < NT; ++n) {
+        rows[n] = room + min(n * 8 + lane % 8, job.count - 1) * stride + lane / 8 * 8;
+    }
+    for (int at = begin; at < end; at += AHEAD) {
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) {
+            if (at + i < end) {
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    uint32_t a[2][4];
+                    Format::operand(ahead[i], half * 2, a[0]);
+                    Format::operand(ahead[i], half * 2 + 1, a[1]);
+#pragma unroll
+                    for (int n = 0; n < NT; ++n) {
+                        uint32_t b[4];
+                        load_tiles(b, rows[n] + (at + i) * UNIT_INPUTS + half * 32);
+                        mma_bf16(sum[n], a[0], b[0], b[1]);
+                        mma_bf16(sum[n], a[1], b[2], b[3]);
+                    }
+                }
+                if (at + AHEAD + i < end) {
+                    ahead[i] = Format::template load<false>(
+                        weight + (at + AHEAD + i) * Format::BYTES, lane);
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < NT; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            sums[warp][n * 8 + lane % 4 * 2 + i % 2][lane / 4 + i / 2 * 8] = sum[n][i];
+        }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < 8 * NT * UNIT_OUTPUTS; i += blockDim.x) {
+        int row = i / UNIT_OUTPUTS, output = i % UNIT_OUTPUTS;
+        float total = 0.0f;
+        for (int slice = 0; slice < warps; ++slice) {
+            total += sums[slice][row][output];
+        }
+        job.store(row, tile * UNIT_OUTPUTS + output, total);
+    }
+}
+
+// For at most 8 NT rows that share the loads of a weight. A block of WARPS warps computes sixteen
+// outputs each; units come through a ring of stages in shared memory.
+template <class Format, int NT, int WARPS>
+struct Tiled {
+    static constexpr int STAGES = 4;
+    static constexpr int ROWS = 8 * NT;
+    static constexpr int STRIDE = UNIT_INPUTS + 8;
+    static constexpr int WEIGHT_BYTES = WARPS * Format::BYTES;
+    static constexpr int STAGE_BYTES = WEIGHT_BYTES + ROWS * STRIDE * 2;
+    static constexpr int BYTES = STAGES * STAGE_BYTES;
+
+    static __device__ void fetch(const Job& job, int tile, int unit, int tiles, uint8_t* stage) {
+        const int units = job.units();
+        constexpr int PIECES = Format::BYTES / 16;
+        for (int i = threadIdx.x; i < WARPS * PIECES; i += WARPS * 32) {
+            int warp = i / PIECES, piece = i % PIECES;
+            size_t at = static_cast<size_t>(min(tile + warp, tiles - 1)) * units + unit;
+            copy_16(stage + warp * Format::BYTES + piece * 16,
+                    job.weight + at * Format::BYTES + piece * 16, true);
+        }
+        auto room = reinterpret_cast<bf16*>(stage + WEIGHT_BYTES);
+        for (int i = threadIdx.x; i < ROWS * 8; i += WARPS * 32) {
+            int row = i / 8, input = unit * UNIT_INPUTS + i % 8 * 8;
+            bool valid = row < job.count && input < job.inputs;
+            copy_16(room + row * STRIDE + i % 8 * 8, job.row(valid ? row : 0) + (valid ? input : 0),
+                    valid);
+        }
+    }
+
+    static __device__ void run(const Job& job, int tile, uint8_t* room) {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+        const int units = job.units();
+        const int tiles = (job.outputs + UNIT_OUTPUTS - 1) / UNIT_OUTPUTS;
+#pragma unroll
+        for (int stage = 0; stage < STAGES - 1; ++stage) {
+            if (stage < units) {
+                fetch(job, tile, stage, tiles, room + stage * STAGE_BYTES);
+            }
+            copies_commit();
+        }
+        float total[NT][4] = {}, sum[NT][4] = {};
+        int left = job.slice;
+        for (int unit = 0; unit < units; ++unit) {
+            copies_wait<STAGES - 2>();
+            __syncthreads();
+            int next = unit + STAGES - 1;
+            if (next < units) {
+                fetch(job, tile, next, tiles, room + next % STAGES * STAGE_BYTES);
+            }
+            copies_commit();
+            const uint8_t* stage = room + unit % STAGES * STAGE_BYTES;
+            add_unit(stage + warp * Format::BYTES,
+                     reinterpret_cast<const bf16*>(stage + WEIGHT_BYTES), lane, sum);
+            if (--left == 0 || unit + 1 == units) {
+                left = job.slice;
+#pragma unroll
+                for (int n = 0; n < NT; ++n) {
+#pragma unroll
+                    for (int i = 0; i < 4; ++i) {
+                        total[n][i] += sum[n][i];
+                        sum[n][i] = 0.0f;
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < NT; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                job.store(n * 8 + lane % 4 * 2 + i % 2,
+                          (tile + warp) * UNIT_OUTPUTS + lane / 4 + i / 2 * 8, total[n][i]);
+            }
+        }
+    }
+
+    static __device__ __forceinline__ void add_unit(const uint8_t* weight, const bf16* x, int lane,
+                                                    float (&sum)[NT][4]) {
+        auto unit = Format::template load<true>(weight, lane);
+        const bf16* rows = x + lane % 8 * STRIDE + lane / 8 * 8;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            uint32_t a[2][4];
+            Format::operand(unit, half * 2, a[0]);
+            Format::operand(unit, half * 2 + 1, a[1]);
+#pragma unroll
+            for (int n = 0; n < NT; ++n) {
+                uint32_t b[4];
+                load_tiles(b, rows + n * 8 * STRIDE + half * 32);
+                mma_bf16(sum[n], a[0], b[0], b[1]);
+                mma_bf16(sum[n], a[1], b[2], b[3]);
+            }
+        }
+    }
+};

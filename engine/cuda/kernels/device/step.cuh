@@ -1,0 +1,30 @@
+// A step as the device holds it. The same structs stand in `step.rs`.
+#pragma once
+
+#include <cstdint>
+
+// A run of positions of one sequence, in the order of the step.
+struct Span {
+    int first;   // in the step
+    int count;
+    int start;   // position of the first
+    int blocks;  // where its block table begins
+};
+
+// What one block computes for a position that is alone in its span.
+struct Piece {
+    int token;   // in the step
+    int span;
+    int chunk;   // of the sequence's positions
+    int chunks;  // of them, together
+};
+
+struct Draw {
+    int token;          // in the step
+    int seat;
+    uint32_t position;  // that the drawn token will have
+    uint32_t top_k;
+    uint64_t seed;
+    float temperature, top_p, min_p;
+    float unused;
+};

@@ -1,0 +1,89 @@
+// Products with the weight of the expert that each choice is of, and what comes before and after:
+// the sum of a position's experts.
+#include "device/product.cuh"
+
+struct Experts {
+    Job job;              // `weight` is the first expert's; `rows` the position of each choice, or null
+    const int4* tiles;    // expert, first choice, number of choices
+    const int* num_tiles;
+    size_t expert_bytes;  // from one expert's weight to the next one's
+};
+
+__device__ __forceinline__ bool part(const Experts& p, Job& job) {
+    if (blockIdx.y >= *p.num_tiles) {
+        return false;
+    }
+    int4 tile = p.tiles[blockIdx.y];
+    job = p.job;
+    job.weight += tile.x * p.expert_bytes;
+    job.first = tile.y;
+    job.count = tile.z;
+    return true;
+}
+
+extern __shared__ __align__(128) uint8_t room[];
+
+// Grid: tiles of outputs, tiles of choices. A block has a warp for each slice.
+#define SKINNY(NAME, FORMAT, NT)                                                       \
+    extern "C" __global__ void __launch_bounds__(256)                                  \
+        experts_skinny_##NT##_##NAME(const __grid_constant__ Experts p) {              \
+        Job job;                                                                       \
+        if (part(p, job)) {                                                            \
+            product_skinny<FORMAT, NT>(job, blockIdx.x, reinterpret_cast<bf16*>(room)); \
+        }                                                                              \
+    }
+// Grid: groups of four tiles of outputs, tiles of choices.
+#define TILED(NAME, FORMAT, NT)                                        \
+    extern "C" __global__ void __launch_bounds__(128)                  \
+        experts_tiled_##NT##_##NAME(const __grid_constant__ Experts p) { \
+        Job job;                                                       \
+        if (part(p, job)) {                                            \
+            Tiled<FORMAT, NT, 4>::run(job, blockIdx.x * 4, room);      \
+        }                                                              \
+    }
+#define ALL(NAME, FORMAT)    \
+    SKINNY(NAME, FORMAT, 1)  \
+    TILED(NAME, FORMAT, 2)   \
+    TILED(NAME, FORMAT, 4)   \
+    TILED(NAME, FORMAT, 8)
+FOR_EACH_FORMAT(ALL)
+
+struct Combine {
+    const float* x;        // [choices, width]
+    const int* places;     // [positions, chosen] the row of x of each choice, the weightiest first
+    const float* weights;  // [positions, chosen]
+    float* out;            // [positions, width]
+    int width, chosen;
+};
+
+// A block for each position and 1,024 columns.
+extern "C" __global__ void __launch_bounds__(256) combine(const __grid_constant__ Combine p) {
+    const int position = blockIdx.x;
+    const int* places = p.places + position * p.chosen;
+    const float* weights = p.weights + position * p.chosen;
+    for (int col = blockIdx.y * 1024 + threadIdx.x; col < min(p.width, (blockIdx.y + 1) * 1024);
+         col += 256) {
+        float sum = 0.0f;
+        for (int i = 0; i < p.chosen; ++i) {
+            sum = fmaf(weights[i], p.x[static_cast<size_t>(places[i]) * p.width + col], sum);
+        }
+        p.out[static_cast<size_t>(position) * p.width + col] = sum;
+    }
+}
+
+struct AddGated {
+    const float* x;     // [rows, width]
+    const float* gate;  // [rows]
+    float* out;         // [rows, width]
+    int width;
+};
+
+// A block for each row.
+extern "C" __global__ void __launch_bounds__(256) add_gated(const __grid_constant__ AddGated p) {
+    const size_t row = blockIdx.x;
+    const float share = 1.0f / (1.0f + expf(-p.gate[row]));
+    for (int col = threadIdx.x; col < p.width; col += 256) {
+        size_t at = row * p.width + col;
+        p.out[at] = fmaf(p.x[at], share, p.out[at]);
+    }
+}

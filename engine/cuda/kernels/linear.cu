@@ -1,0 +1,36 @@
+// Products with a weight that every row meets.
+#include "device/product.cuh"
+
+struct Linear {
+    Job job;  // of all rows
+};
+
+template <int ROWS>
+__device__ __forceinline__ Job part(const Job& all) {
+    Job job = all;
+    job.first = blockIdx.x * ROWS;
+    job.count = min(ROWS, all.count - job.first);
+    return job;
+}
+
+extern __shared__ __align__(128) uint8_t room[];
+
+// Grid: groups of rows, tiles of outputs. A block has a warp for each slice.
+#define SKINNY(NAME, FORMAT, NT)                                                     \
+    extern "C" __global__ void __launch_bounds__(256)                                \
+        linear_skinny_##NT##_##NAME(const __grid_constant__ Linear p) {              \
+        product_skinny<FORMAT, NT>(part<8 * NT>(p.job), blockIdx.y,                  \
+                                   reinterpret_cast<bf16*>(room));                   \
+    }
+// Grid: groups of rows, groups of four tiles of outputs.
+#define TILED(NAME, FORMAT, NT)                                                      \
+    extern "C" __global__ void __launch_bounds__(128)                                \
+        linear_tiled_##NT##_##NAME(const __grid_constant__ Linear p) {               \
+        Tiled<FORMAT, NT, 4>::run(part<8 * NT>(p.job), blockIdx.y * 4, room);        \
+    }
+#define ALL(NAME, FORMAT)    \
+    SKINNY(NAME, FORMAT, 1)  \
+    TILED(NAME, FORMAT, 2)   \
+    TILED(NAME, FORMAT, 4)   \
+    TILED(NAME, FORMAT, 8)
+FOR_EACH_FORMAT(ALL)

@@ -1,0 +1,33 @@
+// Loads that say how they use the caches, and copies to shared memory that nobody waits for.
+#pragma once
+
+#include <cstdint>
+
+// Sixteen bytes that are read once.
+__device__ __forceinline__ uint4 load_once(const void* from) {
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(from));
+    return v;
+}
+
+// Copies sixteen bytes to shared memory; zeros unless `valid`.
+__device__ __forceinline__ void copy_16(void* to, const void* from, bool valid) {
+    auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    int bytes = valid ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+                 "r"(bytes)
+                 : "memory");
+}
+
+// Closes a group of copies.
+__device__ __forceinline__ void copies_commit() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// Waits until at most N of this thread's groups are under way.
+template <int N>
+__device__ __forceinline__ void copies_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}

@@ -1,0 +1,331 @@
+//! [`CudaBackend`]: every operation is enqueued in the order they are called.
+#![expect(unsafe_code, reason = "launches a kernel and a copy")]
+
+use std::sync::Arc;
+
+use engine_backend::{
+    Activation, AttentionShape, Backend, BackendError, CacheShape, ExpertInput, Heads, Rope,
+    Router, StepLayout, Tensor,
+};
+
+use crate::attention::Attentions;
+use crate::buffer::{Buffer, Element, Vector};
+use crate::cache::Cache;
+use crate::device::{self, DeviceInfo, OpenError};
+use crate::embed::Embeds;
+use crate::event::Done;
+use crate::experts::{ExpertKernels, Experts};
+use crate::fault::device_error;
+use crate::gated::Gates;
+use crate::linear::Linear;
+use crate::matrix::Matrix;
+use crate::module::{Function, Modules};
+use crate::norm::Norms;
+use crate::pack::Packer;
+use crate::queue::{Grid, Queue};
+use crate::rope::Ropes;
+use crate::route::{RouteKernels, Routes};
+use crate::sample::Samples;
+use crate::step::{Limits, Part, Step};
+
+/// Runs operations on the first GPU. Made on the thread that will use it.
+pub struct CudaBackend {
+    queue: Queue,
+    info: DeviceInfo,
+    packer: Packer,
+    kernels: Kernels,
+    /// The caches that were made: steps have room for the attention over any of them.
+    caches: Vec<CacheShape>,
+}
+
+struct Kernels {
+    attentions: Attentions,
+    embeds: Embeds,
+    experts: ExpertKernels,
+    gates: Gates,
+    linear: Linear,
+    norms: Norms,
+    ropes: Ropes,
+    routes: RouteKernels,
+    samples: Samples,
+    stage: Function,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Stage {
+    packed: u64,
+    seats: u64,
+    tokens: Part,
+    parts: [Part; 6],
+}
+
+impl CudaBackend {
+    /// A backend on the first GPU.
+    ///
+    /// # Errors
+    /// The build has no kernels, or there is no GPU that could run them.
+    pub fn new() -> Result<Self, OpenError> {
+        let (context, info) = device::open()?;
+        let modules = Modules::load(&context, &info)?;
+        let packer = Packer::new(&modules)?;
+        let kernels = Kernels::load(&modules)?;
+        let queue = Queue::new(&context)?;
+        Ok(Self { queue, info, packer, kernels, caches: Vec::new() })
+    }
+
+    /// What is known of the GPU.
+    #[must_use]
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    /// Fills a buffer with `rows` rows from the host, held as `element`.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// # Panics
+    /// If there are not as many values, or the buffer has no room for them.
+    pub fn write(
+        &self,
+        buffer: &mut Buffer,
+        rows: usize,
+        element: Element,
+        values: &[f32],
+    ) -> Result<(), BackendError> {
+        assert_eq!(values.len(), rows * buffer.width(), "a value for each place");
+        buffer.begin(rows, element);
+        match element {
+            Element::F32 => buffer.upload(&self.queue, bytemuck::cast_slice(values)),
+            Element::Bf16 => {
+                let halves: Vec<u16> =
+                    values.iter().map(|x| half::bf16::from_f32(*x).to_bits()).collect();
+                buffer.upload(&self.queue, bytemuck::cast_slice(&halves))
+            }
+        }
+    }
+
+    /// Sets every byte of a buffer, those of rows that are not in use too.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn poison(&self, buffer: &Buffer, byte: u8) -> Result<(), BackendError> {
+        buffer.poison(&self.queue, byte)
+    }
+
+    /// A bf16 weight of chance, made on the device, that keeps the size of what it is multiplied
+    /// with, about.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn random_matrix(
+        &mut self,
+        outputs: usize,
+        inputs: usize,
+        seed: u64,
+    ) -> Result<Matrix, BackendError> {
+        Matrix::random(&self.queue, &self.packer, (outputs, inputs), seed)
+    }
+
+    /// The same for each of `experts` experts.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn random_experts(
+        &mut self,
+        experts: usize,
+        outputs: usize,
+        inputs: usize,
+        seed: u64,
+    ) -> Result<Experts, BackendError> {
+        Experts::random(&self.queue, &self.packer, experts, (outputs, inputs), seed)
+    }
+
+    /// Waits for everything that was enqueued.
+    ///
+    /// # Errors
+    /// The first error of it.
+    pub fn finish(&self) -> Result<(), BackendError> {
+        self.queue.stream().synchronize().map_err(device_error)?;
+        self.queue.faults().check()
+    }
+}
+
+impl Kernels {
+    fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
+        Ok(Self {
+            attentions: Attentions::load(modules)?,
+            embeds: Embeds::load(modules)?,
+            experts: ExpertKernels::load(modules)?,
+            gates: Gates::load(modules)?,
+            linear: Linear::load(modules)?,
+            norms: Norms::load(modules)?,
+            ropes: Ropes::load(modules)?,
+            routes: RouteKernels::load(modules)?,
+            samples: Samples::load(modules)?,
+            stage: modules.function("stage", "stage")?,
+        })
+    }
+}
+
+impl Backend for CudaBackend {
+    type Buffer = Buffer;
+    type Vector = Vector;
+    type Matrix = Matrix;
+    type Experts = Experts;
+    type Routes = Routes;
+    type Cache = Cache;
+    type Step = Step;
+    type Event = Done;
+
+    fn buffer(&mut self, rows: usize, width: usize) -> Result<Buffer, BackendError> {
+        Buffer::new(&self.queue, rows, width)
+    }
+
+    fn vector(&mut self, values: &[f32]) -> Result<Vector, BackendError> {
+        Vector::new(&self.queue, values)
+    }
+
+    fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Matrix, BackendError> {
+        Matrix::new(&self.queue, &mut self.packer, parts)
+    }
+
+    fn experts(&mut self, experts: &[Vec<Tensor<'_>>]) -> Result<Experts, BackendError> {
+        Experts::new(&self.queue, &mut self.packer, experts)
+    }
+
+    fn routes(&mut self, rows: usize, router: Router) -> Result<Routes, BackendError> {
+        Routes::new(&self.queue, rows, router)
+    }
+
+    fn cache(&mut self, shape: CacheShape) -> Result<Cache, BackendError> {
+        self.caches.push(shape);
+        Cache::new(&self.queue, shape)
+    }
+
+    fn cache_bytes(shape: CacheShape) -> usize {
+        Cache::bytes(shape)
+    }
+
+    fn step(
+        &mut self,
+        rows_max: usize,
+        tokens_max: usize,
+        blocks_max: usize,
+    ) -> Result<Step, BackendError> {
+        self.packer.finish();
+        let limits = Limits::new(rows_max, tokens_max, blocks_max, &self.caches);
+        Step::new(&self.queue, limits, &self.caches)
+    }
+
+    fn stage(&mut self, layout: &StepLayout, step: &mut Step) {
+        const BLOCKS_MAX: usize = 64;
+        let (packed, tokens, parts) = step.pack(&self.queue, layout);
+        let params = Stage { packed, seats: step.seats(), tokens, parts };
+        let blocks = layout.tokens.len().div_ceil(256).clamp(1, BLOCKS_MAX);
+        // SAFETY: the packing holds the parts, and the step's memory has room for each.
+        unsafe { self.queue.launch(self.kernels.stage, Grid::new((blocks, 1), 256), &params) };
+        self.queue.record(&step.slot().end);
+    }
+
+    fn embed(&mut self, table: &Matrix, step: &Step, scale: f32, out: &mut Buffer) {
+        self.kernels.embeds.embed(&self.queue, (table, step, scale), out);
+    }
+
+    fn rms_norm(&mut self, x: &Buffer, weight: &Vector, eps: f32, out: &mut Buffer) {
+        self.kernels.norms.rows(&self.queue, (x, weight, eps), None, out);
+    }
+
+    fn add_rms_norm(
+        &mut self,
+        x: &Buffer,
+        residual: &mut Buffer,
+        weight: &Vector,
+        eps: f32,
+        out: &mut Buffer,
+    ) {
+        self.kernels.norms.rows(&self.queue, (x, weight, eps), Some(residual), out);
+    }
+
+    fn linear(&mut self, x: &Buffer, weight: &Matrix, bias: Option<&Vector>, out: &mut Buffer) {
+        self.kernels.linear.launch(&self.queue, (x, weight, bias), out);
+    }
+
+    fn head_rms_norm(
+        &mut self,
+        qkv: &mut Buffer,
+        heads: Heads,
+        query: &Vector,
+        key: &Vector,
+        eps: f32,
+    ) {
+        self.kernels.norms.heads(&self.queue, (heads, query, key, eps), qkv);
+    }
+
+    fn rope_and_store(
+        &mut self,
+        qkv: &mut Buffer,
+        step: &Step,
+        heads: Heads,
+        rope: &Rope,
+        cache: &mut Cache,
+    ) {
+        self.kernels.ropes.launch(&self.queue, (step, heads, rope), qkv, cache);
+    }
+
+    fn attend(
+        &mut self,
+        qkv: &Buffer,
+        step: &Step,
+        shape: AttentionShape,
+        cache: &Cache,
+        out: &mut Buffer,
+    ) {
+        self.kernels.attentions.launch(&self.queue, (qkv, step, shape, cache), out);
+    }
+
+    fn gated(&mut self, gate_up: &Buffer, activation: Activation, out: &mut Buffer) {
+        self.kernels.gates.launch(&self.queue, gate_up, activation, out);
+    }
+
+    fn route(&mut self, scores: &Buffer, router: Router, routes: &mut Routes) {
+        self.kernels.routes.launch(&self.queue, scores, router, routes);
+    }
+
+    fn expert_linear(
+        &mut self,
+        x: &Buffer,
+        input: ExpertInput,
+        weight: &Experts,
+        routes: &Routes,
+        out: &mut Buffer,
+    ) {
+        self.kernels.experts.product(&self.queue, (x, input), (weight, routes), out);
+    }
+
+    fn combine(&mut self, x: &Buffer, routes: &Routes, out: &mut Buffer) {
+        self.kernels.experts.combine(&self.queue, x, routes, out);
+    }
+
+    fn add_gated(&mut self, x: &Buffer, gate: &Buffer, out: &mut Buffer) {
+        self.kernels.experts.add_gated(&self.queue, x, gate, out);
+    }
+
+    fn gather(&mut self, x: &Buffer, step: &Step, out: &mut Buffer) {
+        self.kernels.embeds.gather(&self.queue, x, step, out);
+    }
+
+    fn sample(&mut self, logits: &Buffer, step: &Step) {
+        self.kernels.samples.launch(&self.queue, logits, step);
+    }
+
+    fn record(&mut self, step: &Step) -> Done {
+        let samples = step.counts().samples;
+        let slot = Arc::clone(step.slot());
+        // SAFETY: both sides have a word for each row; the host reads its side after the event.
+        unsafe { self.queue.download(step.drawn(), slot.drawn.pointer(), 4 * samples) };
+        self.queue.record(&slot.end);
+        Done { slot, samples, faults: self.queue.faults().clone() }
+    }
+}

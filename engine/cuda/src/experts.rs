@@ -1,0 +1,179 @@
+//! Products of choices with their experts' weights, and the sum of a position's experts.
+#![expect(unsafe_code, reason = "launches kernels")]
+
+use engine_backend::{BackendError, ExpertInput, Tensor};
+
+use crate::OpenError;
+use crate::buffer::{Buffer, Element};
+use crate::job::{Job, Products, slice};
+use crate::matrix::{self, Part};
+use crate::module::{Function, Modules};
+use crate::pack::Packer;
+use crate::queue::{Grid, Queue};
+use crate::route::Routes;
+
+/// A linear weight of every expert of a layer.
+pub struct Experts {
+    parts: Vec<Part>,
+    experts: usize,
+    outputs: usize,
+    inputs: usize,
+}
+
+/// The kernels.
+pub(crate) struct ExpertKernels {
+    products: Products,
+    combine: Function,
+    add_gated: Function,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Product {
+    job: Job,
+    tiles: u64,
+    num_tiles: u64,
+    expert_bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Combine {
+    x: u64,
+    places: u64,
+    weights: u64,
+    out: u64,
+    width: i32,
+    chosen: i32,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct AddGated {
+    x: u64,
+    gate: u64,
+    out: u64,
+    width: i32,
+}
+
+impl Experts {
+    pub(crate) fn new(
+        queue: &Queue,
+        packer: &mut Packer,
+        experts: &[Vec<Tensor<'_>>],
+    ) -> Result<Self, BackendError> {
+        let (parts, inputs) = matrix::parts(queue, packer, experts)?;
+        let outputs = parts.iter().map(|part| part.outputs).sum();
+        Ok(Self { parts, experts: experts.len(), outputs, inputs })
+    }
+
+    /// Weights of chance, made on the device.
+    pub(crate) fn random(
+        queue: &Queue,
+        packer: &Packer,
+        experts: usize,
+        (outputs, inputs): (usize, usize),
+        seed: u64,
+    ) -> Result<Self, BackendError> {
+        let parts = vec![matrix::random(queue, packer, experts, (outputs, inputs), seed)?];
+        Ok(Self { parts, experts, outputs, inputs })
+    }
+
+    /// Bytes that the weights of all experts take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.memory.bytes()).sum()
+    }
+}
+
+impl ExpertKernels {
+    pub(crate) fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
+        Ok(Self {
+            products: Products::load(modules, "experts")?,
+            combine: modules.function("experts", "combine")?,
+            add_gated: modules.function("experts", "add_gated")?,
+        })
+    }
+
+    /// `out[c] = x[c] weight[expert of c]^T`, or of `x[position of c]`.
+    pub(crate) fn product(
+        &self,
+        queue: &Queue,
+        (x, input): (&Buffer, ExpertInput),
+        (weight, routes): (&Experts, &Routes),
+        out: &mut Buffer,
+    ) {
+        let Experts { experts, outputs, inputs, .. } = *weight;
+        let choices = routes.choices();
+        let (rows, expected) = match input {
+            ExpertInput::Choices => (0, choices),
+            ExpertInput::Positions => (routes.rows(), routes.positions()),
+        };
+        assert_eq!(x.rows(), expected, "rows of {input:?}");
+        assert_eq!(x.width(), inputs, "inputs of a product");
+        assert_eq!(out.width(), outputs, "outputs of a product");
+        assert_eq!(experts, routes.router().experts, "experts of a router");
+        out.begin(choices, Element::F32);
+        let shape = routes.shape();
+        for part in &weight.parts {
+            let params = Product {
+                job: Job {
+                    weight: part.memory.at(0),
+                    x: x.held(Element::Bf16),
+                    rows,
+                    out: out.pointer() + 4 * part.first as u64,
+                    bias: 0,
+                    first: 0,
+                    count: 0,
+                    inputs: inputs as i32,
+                    outputs: part.outputs as i32,
+                    width: outputs as i32,
+                    slice: slice(inputs) as i32,
+                },
+                tiles: routes.tiles(),
+                num_tiles: routes.num_tiles(),
+                expert_bytes: part.format.bytes(part.outputs, inputs) as u64,
+            };
+            let mut grid = shape.grid(part.format, part.outputs, inputs);
+            grid.blocks.1 = routes.tiles_max();
+            // SAFETY: routes name experts that there are and rows that `x` and `out` have; the
+            // weight's memory covers all experts' units.
+            unsafe { queue.launch(self.products.get(part.format, shape), grid, &params) };
+        }
+    }
+
+    /// `out[t] = sum of weight[c] * x[c]` over the choices of position `t`.
+    pub(crate) fn combine(&self, queue: &Queue, x: &Buffer, routes: &Routes, out: &mut Buffer) {
+        const COLS: usize = 1024;
+        let width = x.width();
+        assert_eq!(out.width(), width, "width of a sum of experts");
+        assert_eq!(x.rows(), routes.choices(), "a row for each choice");
+        out.begin(routes.positions(), Element::F32);
+        let params = Combine {
+            x: x.held(Element::F32),
+            places: routes.places(),
+            weights: routes.weights(),
+            out: out.pointer(),
+            width: width as i32,
+            chosen: routes.router().chosen as i32,
+        };
+        let grid = Grid::new((routes.positions(), width.div_ceil(COLS)), 256);
+        // SAFETY: routes place every choice at a row of `x`; `out` has a row for each position.
+        unsafe { queue.launch(self.combine, grid, &params) };
+    }
+
+    /// `out[t] += x[t] * sigmoid(gate[t])`.
+    pub(crate) fn add_gated(&self, queue: &Queue, x: &Buffer, gate: &Buffer, out: &mut Buffer) {
+        assert_eq!(gate.width(), 1, "width of a gate");
+        assert_eq!(out.width(), x.width(), "width of a gated sum");
+        assert_eq!((gate.rows(), out.rows()), (x.rows(), x.rows()), "rows of a gated sum");
+        let params = AddGated {
+            x: x.held(Element::F32),
+            gate: gate.held(Element::F32),
+            out: out.held_mut(Element::F32),
+            width: x.width() as i32,
+        };
+        // SAFETY: all three have as many rows as there are blocks.
+        unsafe { queue.launch(self.add_gated, Grid::new((x.rows(), 1), 256), &params) };
+    }
+}

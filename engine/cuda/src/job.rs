@@ -1,0 +1,148 @@
+//! What every product has in common: its parameters, and which shape of kernel computes it.
+
+use crate::OpenError;
+use crate::format::{Format, UNIT_INPUTS, UNIT_OUTPUTS, units};
+use crate::module::{Function, Modules};
+use crate::queue::Grid;
+
+/// Most bytes of shared memory with which two blocks fit beside each other.
+const SHARED_MAX: usize = 100 << 10;
+/// Tiles of outputs that a block of the tiled shape computes.
+const TILED_TILES: usize = 4;
+const TILED_STAGES: usize = 4;
+
+/// Rows of one product, and the weight that they meet; as in `kernels/device/product.cuh`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Job {
+    pub(crate) weight: u64,
+    pub(crate) x: u64,
+    pub(crate) rows: u64,
+    pub(crate) out: u64,
+    pub(crate) bias: u64,
+    pub(crate) first: i32,
+    pub(crate) count: i32,
+    pub(crate) inputs: i32,
+    pub(crate) outputs: i32,
+    pub(crate) width: i32,
+    pub(crate) slice: i32,
+}
+
+/// How the rows of a product are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Eight rows, a warp for each slice of the inputs.
+    Skinny,
+    /// So many rows, through shared memory: 16, 32 or 64.
+    Tiled(usize),
+}
+
+/// One operation's kernels of every format, in every shape.
+pub(crate) struct Products(Vec<[Function; 4]>);
+
+impl Shape {
+    const ALL: [Self; 4] = [Self::Skinny, Self::Tiled(16), Self::Tiled(32), Self::Tiled(64)];
+
+    /// The one for so many rows that meet a weight.
+    pub(crate) fn of(rows: usize, inputs: usize) -> Self {
+        let skinny = Self::Skinny.shared(Format::Bf16, inputs) <= SHARED_MAX;
+        match rows {
+            0..=8 if skinny => Self::Skinny,
+            0..=16 => Self::Tiled(16),
+            17..=32 => Self::Tiled(32),
+            _ => Self::Tiled(64),
+        }
+    }
+
+    /// Rows that a block computes.
+    pub(crate) const fn rows(self) -> usize {
+        match self {
+            Self::Skinny => 8,
+            Self::Tiled(rows) => rows,
+        }
+    }
+
+    /// Blocks for so many outputs, their threads, and their shared memory.
+    pub(crate) fn grid(self, format: Format, outputs: usize, inputs: usize) -> Grid {
+        let tiles = outputs.div_ceil(UNIT_OUTPUTS);
+        let (blocks, warps) = match self {
+            Self::Skinny => (tiles, units(inputs).div_ceil(slice(inputs)).max(1)),
+            Self::Tiled(_) => (tiles.div_ceil(TILED_TILES), TILED_TILES),
+        };
+        let shared = self.shared(format, inputs);
+        Grid { blocks: (blocks, 1), threads: 32 * warps, shared }
+    }
+
+    fn shared(self, format: Format, inputs: usize) -> usize {
+        let row_bytes = |inputs| 2 * (inputs + 8);
+        match self {
+            Self::Skinny => 8 * row_bytes(units(inputs) * UNIT_INPUTS),
+            Self::Tiled(rows) => {
+                let stage = TILED_TILES * format.unit_bytes() + rows * row_bytes(UNIT_INPUTS);
+                TILED_STAGES * stage
+            }
+        }
+    }
+}
+
+impl Products {
+    /// Kernels named for the operation, the shape and the format.
+    pub(crate) fn load(modules: &Modules<'_>, image: &str) -> Result<Self, OpenError> {
+        let of = |format: Format| -> Result<[Function; 4], OpenError> {
+            let name = |shape: Shape| match shape {
+                Shape::Skinny => format!("{image}_skinny_1_{}", format.name()),
+                Shape::Tiled(rows) => format!("{image}_tiled_{}_{}", rows / 8, format.name()),
+            };
+            let load = |shape| modules.function(image, &name(shape));
+            let [a, b, c, d] = Shape::ALL.map(load);
+            Ok([a?, b?, c?, d?])
+        };
+        Ok(Self(Format::ALL.into_iter().map(of).collect::<Result<_, _>>()?))
+    }
+
+    pub(crate) fn get(&self, format: Format, shape: Shape) -> Function {
+        let shape = Shape::ALL.iter().position(|known| *known == shape);
+        self.0[format as usize][shape.expect("all shapes are listed")]
+    }
+}
+
+/// Units in a slice of the inputs. It decides the order of sums, so it is a function of nothing
+/// but the weight.
+pub(crate) const fn slice(inputs: usize) -> usize {
+    let units = units(inputs);
+    let slices = if units >= 16 { 8 } else { 4 };
+    if units == 0 { 1 } else { units.div_ceil(slices) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_are_skinny_unless_they_are_too_wide() {
+        assert_eq!(Shape::of(1, 2048), Shape::Skinny);
+        assert_eq!(Shape::of(8, 4096), Shape::Skinny);
+        assert_eq!(Shape::of(8, 25_600), Shape::Tiled(16));
+        assert_eq!(Shape::of(9, 64), Shape::Tiled(16));
+        assert_eq!(Shape::of(33, 64), Shape::Tiled(64));
+    }
+
+    #[test]
+    fn slices_cover_all_units() {
+        for inputs in [8, 64, 576, 768, 2048, 4096, 25_600] {
+            let warps = Shape::Skinny.grid(Format::Bf16, 16, inputs).threads / 32;
+            assert!((1..=8).contains(&warps), "{warps} warps for {inputs} inputs");
+            assert!(warps * slice(inputs) >= units(inputs));
+            assert!((warps - 1) * slice(inputs) < units(inputs), "every warp has something to do");
+        }
+    }
+
+    #[test]
+    fn blocks_have_the_shared_memory_that_every_gpu_has() {
+        for format in Format::ALL {
+            for shape in Shape::ALL {
+                assert!(shape.grid(format, 16, 4096).shared <= SHARED_MAX);
+            }
+        }
+    }
+}

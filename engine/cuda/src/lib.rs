@@ -1,0 +1,52 @@
+//! The CUDA backend: every operation as a kernel on one stream of an NVIDIA GPU.
+//!
+//! [`CudaBackend`] enqueues and returns: nothing at step time allocates or waits. The driver is
+//! loaded when a backend is made, and kernels are compiled into the binary when it is built, so the
+//! same binary runs where there is no GPU. This is the one crate that knows the driver; it knows no
+//! model, request or scheduler. Start reading at `backend.rs`; each operation is a kernel in
+//! `kernels/` and its launch in the file of the same name here.
+//!
+//! Numbers. Plain weights are bf16; of quantised ones, those in four, six and eight bits with a
+//! scale, or a scale and a minimum, stay as they are and become floats inside the product. Products
+//! are the tensor cores', of bf16 with sums in f32. So activations are f32 but where a product reads
+//! them: whoever writes such a buffer rounds it, once, to bf16. The residual, projections, scores,
+//! logits and experts' outputs lose nothing. Keys and values are f16, three bits finer than bf16.
+//!
+//! Order. Every reduction has one order, a function of shapes and of a row's own position, which the
+//! kernels for few and for many rows share; there are no atomic sums of floats. So a sequence's
+//! tokens are the same alone and in any batch, however its prompt was cut.
+
+mod attention;
+mod backend;
+mod buffer;
+mod cache;
+mod device;
+mod embed;
+mod event;
+mod experts;
+mod fault;
+mod format;
+mod gated;
+mod job;
+mod linear;
+mod matrix;
+mod memory;
+mod module;
+mod norm;
+mod pack;
+mod pinned;
+mod queue;
+mod rope;
+mod route;
+mod sample;
+mod step;
+
+pub use backend::CudaBackend;
+pub use buffer::{Buffer, Element, Vector};
+pub use cache::Cache;
+pub use device::{DeviceInfo, OpenError};
+pub use event::Done;
+pub use experts::Experts;
+pub use matrix::Matrix;
+pub use route::Routes;
+pub use step::Step;

@@ -1,0 +1,185 @@
+//! Which experts the positions of a step go to, chosen and sorted on the device.
+#![expect(unsafe_code, reason = "launches kernels")]
+
+use engine_backend::{BackendError, Router};
+
+use crate::OpenError;
+use crate::buffer::{Buffer, Element};
+use crate::job::Shape;
+use crate::memory::Memory;
+use crate::module::{Function, Modules};
+use crate::queue::{Grid, Queue};
+
+/// Most experts of a layer: what a block keeps of a position's scores.
+const EXPERTS_MAX: usize = 1024;
+
+/// Which experts the positions of a step chose, and with which weights; the choices in the order of
+/// experts, cut into tiles of one expert each.
+pub struct Routes {
+    memory: Memory,
+    router: Router,
+    capacity: usize,
+    positions: usize,
+    shape: Shape,
+}
+
+/// The kernels.
+pub(crate) struct RouteKernels {
+    choose: Function,
+    sort: Function,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Route {
+    scores: u64,
+    weights: u64,
+    experts: u64,
+    masks: u64,
+    places: u64,
+    rows: u64,
+    tiles: u64,
+    num_tiles: u64,
+    positions: i32,
+    num_experts: i32,
+    chosen: i32,
+    normalised: i32,
+    tile: i32,
+}
+
+impl Routes {
+    pub(crate) fn new(
+        queue: &Queue,
+        capacity: usize,
+        router: Router,
+    ) -> Result<Self, BackendError> {
+        let Router { experts, chosen, .. } = router;
+        assert!((1..=experts).contains(&chosen), "chosen experts");
+        if experts > EXPERTS_MAX {
+            return Err(BackendError::Device(format!(
+                "{experts} experts, expected at most {EXPERTS_MAX}"
+            )));
+        }
+        let shape = Shape::Skinny;
+        let mut routes = Self {
+            memory: Memory::new(queue.context(), 0)?,
+            router,
+            capacity,
+            positions: capacity,
+            shape,
+        };
+        routes.memory = Memory::new(queue.context(), routes.place(7))?;
+        routes.positions = 0;
+        Ok(routes)
+    }
+
+    /// Where the `nth` of its arrays begins; the one after the last is the end.
+    fn place(&self, nth: usize) -> usize {
+        let choices = self.capacity * self.router.chosen;
+        let masks = self.capacity * self.router.experts.div_ceil(32);
+        let tiles = choices.min(self.router.experts) + choices.div_ceil(Shape::Skinny.rows());
+        let sizes = [choices, choices, masks, choices, choices, 4 * tiles, 4];
+        sizes[..nth].iter().map(|words| (4 * words).next_multiple_of(256)).sum()
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        self.router
+    }
+
+    pub(crate) fn positions(&self) -> usize {
+        self.positions
+    }
+
+    pub(crate) fn choices(&self) -> usize {
+        self.positions * self.router.chosen
+    }
+
+    /// How products are cut: tiles have at most as many choices.
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// No step has more tiles.
+    pub(crate) fn tiles_max(&self) -> usize {
+        let choices = self.choices();
+        choices.min(self.router.experts) + choices / self.shape.rows()
+    }
+
+    /// The weight of each choice, position by position, the largest first.
+    pub(crate) fn weights(&self) -> u64 {
+        self.memory.at(self.place(0))
+    }
+
+    /// The place of each choice in the order of experts, likewise.
+    pub(crate) fn places(&self) -> u64 {
+        self.memory.at(self.place(3))
+    }
+
+    /// The position of each choice, in the order of experts.
+    pub(crate) fn rows(&self) -> u64 {
+        self.memory.at(self.place(4))
+    }
+
+    pub(crate) fn tiles(&self) -> u64 {
+        self.memory.at(self.place(5))
+    }
+
+    pub(crate) fn num_tiles(&self) -> u64 {
+        self.memory.at(self.place(6))
+    }
+}
+
+impl RouteKernels {
+    pub(crate) fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
+        Ok(Self {
+            choose: modules.function("route", "route_choose")?,
+            sort: modules.function("route", "route_sort")?,
+        })
+    }
+
+    pub(crate) fn launch(
+        &self,
+        queue: &Queue,
+        scores: &Buffer,
+        router: Router,
+        routes: &mut Routes,
+    ) {
+        assert_eq!(scores.width(), router.experts, "a score for each expert");
+        assert_eq!(routes.router, router, "routes are those of the router");
+        assert!(scores.rows() <= routes.capacity, "positions of routes");
+        routes.positions = scores.rows();
+        routes.shape = tile(routes.choices(), router.experts);
+        let params = Route {
+            scores: scores.held(Element::F32),
+            weights: routes.weights(),
+            experts: routes.memory.at(routes.place(1)),
+            masks: routes.memory.at(routes.place(2)),
+            places: routes.places(),
+            rows: routes.rows(),
+            tiles: routes.tiles(),
+            num_tiles: routes.num_tiles(),
+            positions: scores.rows() as i32,
+            num_experts: router.experts as i32,
+            chosen: router.chosen as i32,
+            normalised: i32::from(router.normalised),
+            tile: routes.shape.rows() as i32,
+        };
+        if scores.rows() > 0 {
+            let grid = Grid::new((scores.rows().div_ceil(4), 1), 128);
+            // SAFETY: `scores` has a row for each position, and so have the routes' arrays.
+            unsafe { queue.launch(self.choose, grid, &params) };
+        }
+        // SAFETY: as above; tiles have room for the most that there can be.
+        unsafe { queue.launch(self.sort, Grid::new((1, 1), 1024), &params) };
+    }
+}
+
+/// The shape for as many choices as an expert has on average: most experts fill one tile.
+fn tile(choices: usize, experts: usize) -> Shape {
+    match choices / experts {
+        0..=3 => Shape::Skinny,
+        4..=10 => Shape::Tiled(16),
+        11..=22 => Shape::Tiled(32),
+        _ => Shape::Tiled(64),
+    }
+}

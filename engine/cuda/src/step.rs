@@ -1,0 +1,375 @@
+//! A step's layout on the device, and how it gets there.
+//!
+//! The host packs it into page-locked memory, and a kernel takes it from there to fixed places. A
+//! few such packings are used in turn, so that a step can be staged while others run; the event of
+//! each says when the device is done with it.
+
+use std::sync::Arc;
+
+use bytemuck::{Pod, Zeroable};
+use cudarc::driver::CudaEvent;
+use cudarc::driver::sys::CUevent_flags;
+use engine_backend::{BackendError, CacheShape, StepLayout};
+
+use crate::fault::device_error;
+use crate::memory::Memory;
+use crate::pinned::Pinned;
+use crate::queue::Queue;
+
+/// Positions that one block of a lone position's attention takes.
+pub(crate) const CHUNK: usize = 256;
+/// Query heads that are computed together.
+pub(crate) const QUERIES: usize = 16;
+/// Steps that may be staged and not waited for.
+const SLOTS: usize = 4;
+/// The mark of an input token that the device has; the rest is a seat.
+const INHERITED: u32 = 1 << 31;
+
+/// A layout, staged.
+pub struct Step {
+    limits: Limits,
+    memory: Memory,
+    places: Places,
+    slots: Vec<Arc<Slot>>,
+    current: usize,
+    counts: Counts,
+    /// Of spans of several positions, how many each has.
+    lengths: Vec<usize>,
+    /// Chunks of attention, one for each block.
+    pieces: Vec<Piece>,
+    spans: Vec<DeviceSpan>,
+}
+
+/// What a step holds at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) rows: usize,
+    pub(crate) tokens: usize,
+    pub(crate) blocks: usize,
+    pub(crate) pieces: usize,
+}
+
+/// What the staged step holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) tokens: usize,
+    pub(crate) samples: usize,
+    pub(crate) pieces: usize,
+    /// Whether a lone position has several chunks.
+    pub(crate) folds: bool,
+}
+
+/// One packing of a layout, and the tokens that its step draws.
+pub(crate) struct Slot {
+    packed: Pinned,
+    pub(crate) drawn: Pinned,
+    pub(crate) end: CudaEvent,
+}
+
+/// Where things are in the step's memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    tokens: usize,
+    positions: usize,
+    slots: usize,
+    draws: usize,
+    spans: usize,
+    pieces: usize,
+    blocks: usize,
+    drawn: usize,
+    seats: usize,
+    partial: usize,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct DeviceSpan {
+    first: u32,
+    count: u32,
+    start: u32,
+    blocks: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Piece {
+    token: u32,
+    span: u32,
+    chunk: u32,
+    chunks: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct DeviceDraw {
+    token: u32,
+    seat: u32,
+    position: u32,
+    top_k: u32,
+    seed: u64,
+    temperature: f32,
+    top_p: f32,
+    min_p: f32,
+    unused: f32,
+}
+
+/// Words from one draw to the next.
+pub(crate) const DRAW_WORDS: usize = size_of::<DeviceDraw>() / size_of::<u32>();
+
+/// A part of a packing, and where the device wants it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Part {
+    to: u64,
+    from: u32,
+    words: u32,
+}
+
+impl Limits {
+    /// Enough pieces for lone positions of any length, given the caches that there are.
+    pub(crate) fn new(rows: usize, tokens: usize, blocks: usize, caches: &[CacheShape]) -> Self {
+        let block_size = caches.iter().map(|shape| shape.block_size).max().unwrap_or(1);
+        let pieces = blocks.saturating_mul(block_size).div_ceil(CHUNK) + rows;
+        Self { rows, tokens, blocks, pieces }
+    }
+
+    const fn words(&self) -> usize {
+        let spans = size_of::<DeviceSpan>() * self.rows + size_of::<Piece>() * self.pieces;
+        let draws = size_of::<DeviceDraw>() * self.rows;
+        // Every part may begin up to a draw's alignment later.
+        3 * self.tokens + self.blocks + (spans + draws) / size_of::<u32>() + 16
+    }
+}
+
+impl Step {
+    pub(crate) fn new(
+        queue: &Queue,
+        limits: Limits,
+        caches: &[CacheShape],
+    ) -> Result<Self, BackendError> {
+        let partial = caches.iter().map(|shape| shape.heads * QUERIES * (shape.dim + 2) * 4).max();
+        let (places, bytes) = Places::new(&limits, partial.unwrap_or(0));
+        let memory = Memory::new(queue.context(), bytes)?;
+        queue.fill_with(&memory, 0)?;
+        let slot = |_| Slot::new(queue, &limits).map(Arc::new);
+        Ok(Self {
+            limits,
+            memory,
+            places,
+            slots: (0..SLOTS).map(slot).collect::<Result<_, _>>()?,
+            current: 0,
+            counts: Counts::default(),
+            lengths: Vec::with_capacity(limits.rows),
+            pieces: Vec::with_capacity(limits.pieces),
+            spans: Vec::with_capacity(limits.rows),
+        })
+    }
+
+    /// Packs a layout into the next slot, and says what the device is to take from it.
+    ///
+    /// # Panics
+    /// If the layout is larger than the step, or too many steps were staged and not waited for.
+    pub(crate) fn pack(&mut self, queue: &Queue, layout: &StepLayout) -> (u64, Part, [Part; 6]) {
+        self.check(layout);
+        self.cut(layout);
+        self.current = (self.current + 1) % SLOTS;
+        let at = |place| self.memory.at(place);
+        let places = self.places;
+        let slot = Arc::get_mut(&mut self.slots[self.current]);
+        let slot = slot.expect("no more steps are in flight than there are slots");
+        // It has passed long ago, unless nobody waited for that step.
+        queue.faults().note(slot.end.synchronize());
+        let mut packing = Packing { words: slot.packed.words_mut(), used: 0 };
+        let tokens = packing.tokens(layout, at(places.tokens));
+        let parts = [
+            packing.draws(layout, at(places.draws)),
+            packing.part(&layout.positions, at(places.positions)),
+            packing.part(&layout.slots, at(places.slots)),
+            packing.part(bytemuck::cast_slice(&self.spans), at(places.spans)),
+            packing.part(bytemuck::cast_slice(&self.pieces), at(places.pieces)),
+            packing.part(&layout.blocks, at(places.blocks)),
+        ];
+        (slot.packed.pointer(), tokens, parts)
+    }
+
+    fn check(&self, layout: &StepLayout) {
+        let Limits { rows, tokens, blocks, .. } = self.limits;
+        let count = layout.tokens.len();
+        assert!(count <= tokens, "{count} tokens in a step of {tokens}");
+        assert!(layout.spans.len() <= rows, "more rows than {rows}");
+        assert!(layout.samples.len() <= rows, "more samples than {rows}");
+        assert!(layout.blocks.len() <= blocks, "more blocks than {blocks}");
+        assert_eq!(layout.positions.len(), count, "a position for each token");
+        assert_eq!(layout.slots.len(), count, "a slot for each token");
+    }
+
+    /// Cuts attention into pieces: spans of several positions first, then those of one.
+    fn cut(&mut self, layout: &StepLayout) {
+        self.lengths.clear();
+        self.pieces.clear();
+        self.spans.clear();
+        let narrow = |size: usize| u32::try_from(size).expect("sizes of a step fit 32 bits");
+        let lone = |count: &usize| *count == 1;
+        for wants_lone in [false, true] {
+            for span in &layout.spans {
+                let count = span.tokens.len();
+                if lone(&count) != wants_lone {
+                    continue;
+                }
+                let (first, start) = (narrow(span.tokens.start), narrow(span.start));
+                let number = narrow(self.spans.len());
+                let blocks = narrow(span.blocks.start);
+                self.spans.push(DeviceSpan { first, count: narrow(count), start, blocks });
+                if !wants_lone {
+                    self.lengths.push(count);
+                    continue;
+                }
+                let chunks = narrow(span.start / CHUNK + 1);
+                let piece = |chunk| Piece { token: first, span: number, chunk, chunks };
+                self.pieces.extend((0..chunks).map(piece));
+            }
+        }
+        assert!(self.pieces.len() <= self.limits.pieces, "blocks cover every position");
+        self.counts = Counts {
+            tokens: layout.tokens.len(),
+            samples: layout.samples.len(),
+            pieces: self.pieces.len(),
+            folds: self.pieces.iter().any(|piece| piece.chunks > 1),
+        };
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Of spans of several positions, how many each has.
+    pub(crate) fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    pub(crate) fn slot(&self) -> &Arc<Slot> {
+        &self.slots[self.current]
+    }
+
+    pub(crate) fn tokens(&self) -> u64 {
+        self.memory.at(self.places.tokens)
+    }
+
+    pub(crate) fn positions(&self) -> u64 {
+        self.memory.at(self.places.positions)
+    }
+
+    /// The cache slot of each position.
+    pub(crate) fn cache_slots(&self) -> u64 {
+        self.memory.at(self.places.slots)
+    }
+
+    pub(crate) fn draws(&self) -> u64 {
+        self.memory.at(self.places.draws)
+    }
+
+    pub(crate) fn spans(&self) -> u64 {
+        self.memory.at(self.places.spans)
+    }
+
+    pub(crate) fn pieces(&self) -> u64 {
+        self.memory.at(self.places.pieces)
+    }
+
+    pub(crate) fn blocks(&self) -> u64 {
+        self.memory.at(self.places.blocks)
+    }
+
+    pub(crate) fn drawn(&self) -> u64 {
+        self.memory.at(self.places.drawn)
+    }
+
+    pub(crate) fn seats(&self) -> u64 {
+        self.memory.at(self.places.seats)
+    }
+
+    pub(crate) fn partial(&self) -> u64 {
+        self.memory.at(self.places.partial)
+    }
+}
+
+impl Slot {
+    fn new(queue: &Queue, limits: &Limits) -> Result<Self, BackendError> {
+        let context = queue.context();
+        let flags = Some(CUevent_flags::CU_EVENT_DISABLE_TIMING);
+        Ok(Self {
+            packed: Pinned::new(context, limits.words())?,
+            drawn: Pinned::new(context, limits.rows)?,
+            end: context.new_event(flags).map_err(device_error)?,
+        })
+    }
+}
+
+impl Places {
+    /// And the bytes of everything; `partial` is what a piece leaves for the others of its position.
+    fn new(limits: &Limits, partial: usize) -> (Self, usize) {
+        const ALIGNMENT: usize = 256;
+        let mut end = 0_usize;
+        let mut place = |bytes: usize| {
+            let start = end;
+            end = (start + bytes).next_multiple_of(ALIGNMENT);
+            start
+        };
+        let Limits { rows, tokens, blocks, pieces } = *limits;
+        let places = Self {
+            tokens: place(4 * tokens),
+            positions: place(4 * tokens),
+            slots: place(4 * tokens),
+            draws: place(size_of::<DeviceDraw>() * rows),
+            spans: place(size_of::<DeviceSpan>() * rows),
+            pieces: place(size_of::<Piece>() * pieces),
+            blocks: place(4 * blocks),
+            drawn: place(4 * rows),
+            seats: place(4 * rows),
+            partial: place(pieces.saturating_mul(partial)),
+        };
+        (places, end)
+    }
+}
+
+/// A packing being filled.
+struct Packing<'a> {
+    words: &'a mut [u32],
+    used: usize,
+}
+
+impl Packing<'_> {
+    fn part(&mut self, words: &[u32], to: u64) -> Part {
+        let from = self.used;
+        self.words[from..][..words.len()].copy_from_slice(words);
+        self.used += words.len();
+        Part { to, from: from as u32, words: words.len() as u32 }
+    }
+
+    fn tokens(&mut self, layout: &StepLayout, to: u64) -> Part {
+        let part = self.part(&layout.tokens, to);
+        for inherit in &layout.inherits {
+            self.words[part.from as usize + inherit.token] = INHERITED | inherit.seat as u32;
+        }
+        part
+    }
+
+    fn draws(&mut self, layout: &StepLayout, to: u64) -> Part {
+        let from = self.used;
+        for sample in &layout.samples {
+            let draw = DeviceDraw {
+                token: sample.token as u32,
+                seat: sample.seat as u32,
+                position: sample.position,
+                top_k: sample.draw.top_k,
+                seed: sample.draw.seed,
+                temperature: sample.draw.temperature,
+                top_p: sample.draw.top_p,
+                min_p: sample.draw.min_p,
+                unused: 0.0,
+            };
+            self.part(bytemuck::cast_slice(&[draw]), to);
+        }
+        Part { to, from: from as u32, words: (self.used - from) as u32 }
+    }
+}
