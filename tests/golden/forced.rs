@@ -22,21 +22,33 @@ pub(crate) fn logits<B: Backend>(
     texts: &[Text],
     values: fn(&B::Buffer) -> &[f32],
 ) -> Vec<Vec<Vec<f32>>> {
-    let (vocab, block_size) = (engine.info().vocab, engine.info().block_size);
+    let vocab = engine.info().vocab as usize;
     let mut out = vec![Vec::new(); texts.len()];
+    each(engine, texts, |ids, buffer| {
+        let all = values(buffer).chunks_exact(vocab);
+        assert_eq!(all.len(), ids.len());
+        for (id, logits) in ids.iter().zip(all) {
+            out[*id].push(logits.to_vec());
+        }
+    });
+    out
+}
+
+/// Hands over each step's logits, and the texts that they are of.
+pub(crate) fn each<B: Backend>(
+    engine: &mut BackendExecutor<B>,
+    texts: &[Text],
+    mut take: impl FnMut(&[usize], &B::Buffer),
+) {
+    let block_size = engine.info().block_size as usize;
     let steps = texts.iter().map(|text| text.tokens.len() - text.first).max().unwrap_or_default();
     for step in 0..=steps {
-        let rows = rows(texts, step, block_size as usize);
+        let rows = rows(texts, step, block_size);
         let ids: Vec<_> = rows.iter().map(|row| row.sequence.0 as usize).collect();
         let plan = StepPlan { step: StepId(step as u64), rows, stop: Stop::Empty };
         engine.launch(plan).expect("a working engine").wait().expect("a working engine");
-        let all = values(engine.logits()).chunks_exact(vocab as usize);
-        assert_eq!(all.len(), ids.len());
-        for (id, logits) in ids.into_iter().zip(all) {
-            out[id].push(logits.to_vec());
-        }
+        take(&ids, engine.logits());
     }
-    out
 }
 
 /// The rows of the n-th step: every text that goes on for so long.

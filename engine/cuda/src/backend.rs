@@ -17,6 +17,7 @@ use crate::event::Done;
 use crate::experts::{ExpertKernels, Experts};
 use crate::fault::device_error;
 use crate::gated::Gates;
+use crate::graph::{Capture, Graph};
 use crate::linear::Linear;
 use crate::matrix::Matrix;
 use crate::module::{Function, Modules};
@@ -140,6 +141,24 @@ impl CudaBackend {
         seed: u64,
     ) -> Result<Experts, BackendError> {
         Experts::random(&self.queue, &self.packer, experts, (outputs, inputs), seed)
+    }
+
+    /// Captures what `enqueue` launches on this backend, without running it: operations of a staged
+    /// step, but neither staging nor recording. It holds for steps of the same sizes.
+    ///
+    /// # Errors
+    /// The driver's, and those of the operations.
+    pub fn capture(&mut self, enqueue: impl FnOnce(&mut Self)) -> Result<Graph, BackendError> {
+        let capturing = Capture::begin(&self.queue).map_err(device_error)?;
+        enqueue(self);
+        let graph = capturing.end(&self.queue).map_err(device_error)?;
+        self.queue.faults().check()?;
+        graph.ok_or_else(|| BackendError::Device("a graph of nothing was captured".to_owned()))
+    }
+
+    /// Launches what was captured, as one.
+    pub fn replay(&mut self, graph: &Graph) {
+        self.queue.faults().note(graph.replay());
     }
 
     /// Waits for everything that was enqueued.

@@ -26,7 +26,7 @@ impl Cache {
             )));
         }
         if shape.dtype != DType::F16 {
-            return Err(BackendError::Unsupported(shape.dtype));
+            return Err(BackendError::Unkept { dtype: shape.dtype, supported: &[DType::F16] });
         }
         let memory = Memory::new(queue.context(), Self::bytes(shape))?;
         Ok(Self { memory, shape })

@@ -45,9 +45,7 @@ pub enum OpenError {
     #[error("the NVIDIA driver was not found: its library libcuda.so cannot be loaded")]
     NoDriver,
     /// The binary was built where there was no nvcc.
-    #[error(
-        "this build has no CUDA kernels: build it where nvcc is, or name it in ANTIPHON_NVCC"
-    )]
+    #[error("this build has no CUDA kernels: build it where nvcc is, or name it in ANTIPHON_NVCC")]
     NoKernels,
 }
 
@@ -109,9 +107,7 @@ fn info(context: &CudaContext) -> Result<DeviceInfo, OpenError> {
         name: context.name()?,
         capability: context.compute_capability()?,
         multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-        shared_bytes: attribute(
-            Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-        )?,
+        shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
         memory_bytes: context.total_mem()?,
     })
 }

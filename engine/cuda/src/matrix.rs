@@ -167,10 +167,10 @@ mod tests {
             Plan::new(&tensors.iter().map(tensor).collect::<Vec<_>>())
         };
         let [f, q] = [DType::F16, DType::Q4K];
-        assert_eq!(plan(&[(f, 32), (DType::F32, 16), (q, 16)]).parts, [
-            (Format::Bf16, 48),
-            (Format::Q4_1, 16)
-        ]);
+        assert_eq!(
+            plan(&[(f, 32), (DType::F32, 16), (q, 16)]).parts,
+            [(Format::Bf16, 48), (Format::Q4_1, 16)]
+        );
         let uneven = plan(&[(q, 8), (q, 16)]);
         assert_eq!(uneven.parts, [(Format::Q4_1, 8), (Format::Q4_1, 16)]);
         assert_eq!(plan(&[(q, 16), (q, 8)]).homes[1].first, 16);

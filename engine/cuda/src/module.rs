@@ -31,7 +31,10 @@ pub(crate) struct Modules<'a> {
 }
 
 impl<'a> Modules<'a> {
-    pub(crate) fn load(context: &Arc<CudaContext>, info: &'a DeviceInfo) -> Result<Self, OpenError> {
+    pub(crate) fn load(
+        context: &Arc<CudaContext>,
+        info: &'a DeviceInfo,
+    ) -> Result<Self, OpenError> {
         context.bind_to_thread()?;
         let load = |(name, image): &(&'static str, &[u8])| {
             // The driver wants the image aligned.

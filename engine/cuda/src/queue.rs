@@ -89,9 +89,8 @@ impl Queue {
     ) -> Result<(), BackendError> {
         assert!(offset + from.len() <= memory.bytes(), "uploads where there is room");
         // SAFETY: the memory covers the bytes; what isn't page-locked is read before this returns.
-        let done = unsafe {
-            result::memcpy_htod_async(memory.at(offset), from, self.stream.cu_stream())
-        };
+        let done =
+            unsafe { result::memcpy_htod_async(memory.at(offset), from, self.stream.cu_stream()) };
         done.map_err(device_error)
     }
 

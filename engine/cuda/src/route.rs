@@ -73,6 +73,20 @@ impl Routes {
         Ok(routes)
     }
 
+    /// Waits for the device, and counts the experts that somebody chose.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn distinct(&self) -> Result<usize, BackendError> {
+        let mut number = [0_u32];
+        self.memory.read(self.place(6), bytemuck::cast_slice_mut(&mut number))?;
+        let mut tiles = vec![[0_u32; 4]; number[0] as usize];
+        self.memory.read(self.place(5), bytemuck::cast_slice_mut(&mut tiles))?;
+        let mut experts: Vec<_> = tiles.iter().map(|tile| tile[0]).collect();
+        experts.dedup();
+        Ok(experts.len())
+    }
+
     /// Where the `nth` of its arrays begins; the one after the last is the end.
     fn place(&self, nth: usize) -> usize {
         let choices = self.capacity * self.router.chosen;

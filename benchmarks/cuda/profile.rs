@@ -1,0 +1,53 @@
+//! What each operation of a layer takes by itself, in a graph of all layers, so that no weight is
+//! found in a cache.
+
+use engine_backend::BackendError;
+use engine_cuda::CudaBackend;
+
+use crate::model::Model;
+use crate::{CONTEXT, time};
+
+const BATCHES: [usize; 4] = [1, 8, 64, 256];
+
+/// Prints microseconds an operation at several batch sizes, and for a prompt.
+pub(crate) fn run(backend: &mut CudaBackend, model: &mut Model) -> Result<(), BackendError> {
+    println!("\nmicroseconds an operation");
+    let mut table: Vec<(&str, Vec<f64>)> = Vec::new();
+    let rows = BATCHES.map(|batch| vec![(CONTEXT, 1); batch]);
+    for rows in rows.into_iter().chain([vec![(0, 2048)]]) {
+        model.stage(backend, &rows);
+        model.run(backend);
+        for which in 0.. {
+            let Some((name, seconds)) = one(backend, model, which)? else { break };
+            if table.len() == which {
+                table.push((name, Vec::new()));
+            }
+            table[which].1.push(seconds * 1e6);
+        }
+    }
+    print!("{:10}", "batch");
+    BATCHES.iter().for_each(|batch| print!("{batch:9}"));
+    println!("{:>9}", "2048 p.");
+    for (name, times) in table {
+        print!("{name:10}");
+        times.iter().for_each(|time| print!("{time:9.2}"));
+        println!();
+    }
+    Ok(())
+}
+
+fn one(
+    backend: &mut CudaBackend,
+    model: &mut Model,
+    which: usize,
+) -> Result<Option<(&'static str, f64)>, BackendError> {
+    let layers = model.shape().layers;
+    let Some(name) = model.operation(backend, 0, which) else { return Ok(None) };
+    let graph = backend.capture(|backend| {
+        (0..layers).for_each(|layer| {
+            model.operation(backend, layer, which);
+        });
+    })?;
+    let seconds = time(backend, 3, |backend| backend.replay(&graph))?;
+    Ok(Some((name, seconds / layers as f64)))
+}

@@ -1,0 +1,43 @@
+//! The CUDA backend against plain loops: every operation over generated shapes, then small models.
+//!
+//! Inputs are drawn afresh from a seed, outputs poisoned before they are written. Without a GPU, or
+//! without kernels in the build, a test says so and ends.
+
+mod attention;
+#[path = "../golden/continuation.rs"]
+mod continuation;
+#[path = "../../engine/executor/tests/engine/dice.rs"]
+mod dice;
+mod draws;
+#[path = "../../engine/executor/tests/engine/driver.rs"]
+mod driver;
+mod ends;
+mod experts;
+#[path = "../../engine/cpu/tests/reference/floats.rs"]
+mod floats;
+#[path = "../golden/forced.rs"]
+mod forced;
+mod models;
+#[path = "../../engine/executor/tests/engine/naive.rs"]
+mod naive;
+mod products;
+#[path = "../golden/reference.rs"]
+#[expect(dead_code, reason = "more is there for the CPU")]
+mod reference;
+mod rows;
+mod weights;
+
+use engine_cuda::{CudaBackend, OpenError};
+
+/// A backend, or the word that there is none.
+#[expect(clippy::print_stderr, reason = "says that a test was left out")]
+fn gpu() -> Option<CudaBackend> {
+    match CudaBackend::new() {
+        Ok(backend) => Some(backend),
+        Err(absent @ (OpenError::NoKernels | OpenError::NoDriver | OpenError::NoDevice)) => {
+            eprintln!("left out: {absent}");
+            None
+        }
+        Err(broken) => panic!("{broken}"),
+    }
+}

@@ -1,0 +1,116 @@
+//! Small models as a whole.
+
+use engine::{BackendExecutor, Config, KvType, ModelFile};
+use engine_contract::{Outcome, Sampling};
+use engine_cuda::CudaBackend;
+
+use crate::continuation::{self, Case};
+use crate::driver::{Cuts, Driver, Job};
+use crate::forced::Text;
+use crate::gpu;
+use crate::reference;
+
+const TRAINED: &str = "qwen3_moe_tiny/model-q4_k_m.gguf";
+/// Where the reference's first choice leads by more than this, bf16 makes the same.
+const DOUBT: f32 = 0.15;
+const ALONE: Cuts = Cuts { depth: 1, chunk_max: usize::MAX, running_max: 1 };
+
+fn engine(backend: CudaBackend, file: &ModelFile) -> BackendExecutor<CudaBackend> {
+    let config = Config { kv_type: KvType::F16, step_tokens_max: 1024, ..Config::default() };
+    BackendExecutor::new(backend, file, &config).expect("a model that can run")
+}
+
+/// Greedy continuations of the references' texts while the reference is sure.
+#[test]
+fn a_trained_mixture_goes_on_as_its_reference() {
+    let Some(cuda) = gpu() else { return };
+    let mut engine = engine(cuda, &reference::open(TRAINED));
+    let cases = continuation::cases(include_str!("../golden/qwen3_moe_tiny/golden.json"));
+    let jobs: Vec<_> = cases.iter().map(Case::job).collect();
+    let cuts = Cuts { depth: 2, chunk_max: 64, running_max: jobs.len() };
+    let drawn = Driver::run(&mut engine, &jobs, cuts, 1, 0);
+    for (case, drawn) in cases.iter().zip(&drawn) {
+        let equal = case.is_equal(drawn, DOUBT);
+        assert!(equal || !case.is_sure(DOUBT), "{}", case.name);
+    }
+}
+
+/// Every family's logits after each token of its text, drawn one by one.
+#[test]
+fn families_are_near_their_references() {
+    let names = [
+        "llama3",
+        "llama_yarn",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "qwen3_moe",
+        "qwen2_moe",
+        "mixtral",
+        "gemma3",
+    ];
+    let cases = reference::cases(include_str!("../golden/families.json"));
+    for (case, name) in cases.iter().zip(names) {
+        assert_eq!(case.name, name);
+        for path in [format!("families/{name}"), format!("families/{name}.gguf")] {
+            let Some(cuda) = gpu() else { return };
+            let mut engine = engine(cuda, &reference::open(&path));
+            let found = one_by_one(&mut engine, case.text());
+            let error = case.error(&found);
+            assert!(error.mean < 0.03 && error.largest < 0.15, "{path}: {error:?}");
+        }
+    }
+}
+
+/// Logits along the reference's own continuations.
+#[test]
+fn a_trained_mixture_s_logits_are_near_its_reference_s() {
+    let Some(cuda) = gpu() else { return };
+    let mut engine = engine(cuda, &reference::open(TRAINED));
+    let cases = continuation::cases(include_str!("../golden/qwen3_moe_tiny/golden.json"));
+    for case in &cases {
+        let found = one_by_one(&mut engine, case.text(case.greedy.len()));
+        let error = case.error(&found, DOUBT);
+        assert!(error.mean < 0.1 && error.largest < 0.5, "{}: {error:?}", case.name);
+    }
+}
+
+fn one_by_one(engine: &mut BackendExecutor<CudaBackend>, text: Text) -> Vec<Vec<f32>> {
+    let mut all = Vec::new();
+    crate::forced::each(engine, &[text], |_, logits| {
+        all.push(logits.values().expect("a working engine"));
+    });
+    all
+}
+
+/// A sequence's tokens are its own, whoever shares its steps, however its prompt is cut.
+#[test]
+fn tokens_do_not_depend_on_the_batch() {
+    let Some(cuda) = gpu() else { return };
+    let mut engine = engine(cuda, &reference::open(TRAINED));
+    let cases = continuation::cases(include_str!("../golden/qwen3_moe_tiny/golden.json"));
+    let mut jobs: Vec<_> = cases.iter().map(Case::job).collect();
+    for nth in jobs.len()..64 {
+        let case = &cases[nth % cases.len()];
+        let text = [&case.prompt[..], &case.greedy].concat();
+        let prompt = text[nth / 6..nth / 6 + nth / 2 + 1].to_vec();
+        let sampling = match nth % 3 {
+            0 => {
+                Sampling { temperature: 1.0, top_k: 50, top_p: 0.95, min_p: 0.01, seed: nth as u64 }
+            }
+            _ => Sampling::GREEDY,
+        };
+        jobs.push(Job { prompt, outputs: 20 + nth, sampling });
+    }
+    let alone = Driver::run(&mut engine, &jobs, ALONE, 0, 0);
+    assert!(alone.iter().flatten().all(|outcome| *outcome != Outcome::NotFinite));
+    let cuts = [
+        Cuts { depth: 2, chunk_max: 512, running_max: 64 },
+        Cuts { depth: 2, chunk_max: 5, running_max: 32 },
+        Cuts { depth: 3, chunk_max: 33, running_max: 7 },
+    ];
+    for (nth, cuts) in (1..).zip(cuts) {
+        let together = Driver::run(&mut engine, &jobs, cuts, nth, nth * 1_000_000);
+        assert!(together == alone, "batching {nth} changes tokens");
+    }
+}
