@@ -54,6 +54,21 @@ fn the_decoder_is_the_reference_s() {
     }
 }
 
+/// What bf16 in products costs, as devices with tensor cores round. Now and then another expert is
+/// chosen, and then a logit is far off, so that a token is lost of which the reference was sure.
+#[test]
+fn bf16_costs_an_expert_now_and_then() {
+    let mut engine =
+        reference::engine(Naive::new(Rounding::Bf16), &reference::open(FILE), KvType::F16);
+    let cases = cases();
+    let texts: Vec<_> = cases.iter().map(|case| case.text(case.greedy.len())).collect();
+    let found = forced::logits(&mut engine, &texts, |rows| &rows.values);
+    for (case, found) in cases.iter().zip(&found) {
+        let error = case.error(found, f32::INFINITY);
+        assert!(error.mean < 0.6, "{}: {error:?}", case.name);
+    }
+}
+
 /// What bytes cost: no more than in plain loops that round in the same places, and no choice of
 /// which the reference was sure. In other texts a rounding may tip the choice of an expert, and
 /// with it much.

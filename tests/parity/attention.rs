@@ -184,12 +184,13 @@ fn what_is_far_along_turns_by_the_right_angle() {
         cuda.rope_and_store(&mut qkv, &step, shape.heads, &case.rope, &mut cache);
         let mut expected = before;
         for head in expected[..3 * 64].chunks_exact_mut(64) {
-            for pair in 0..32 {
+            let pairs = case.rope.frequencies.len();
+            for pair in 0..pairs {
                 let angle = f64::from(position) * f64::from(case.rope.frequencies[pair]);
                 let (sine, cosine) = (angle.sin() as f32, angle.cos() as f32);
-                let (a, b) = (head[pair], head[pair + 32]);
+                let (a, b) = (head[pair], head[pair + pairs]);
                 head[pair] = a * cosine - b * sine;
-                head[pair + 32] = b * cosine + a * sine;
+                head[pair + pairs] = b * cosine + a * sine;
             }
         }
         near(&cuda.values(&qkv), &expected, 1e-6, &format!("position {position}"));

@@ -14,7 +14,7 @@ pub(crate) trait Ends: Backend {
     fn floats(&mut self, width: usize, values: &[f32]) -> Self::Buffer;
     /// A buffer of these rows, as products read them; they are bf16 already.
     fn halves(&mut self, width: usize, values: &[f32]) -> Self::Buffer;
-    fn values(&self, buffer: &Self::Buffer) -> Vec<f32>;
+    fn values(&mut self, buffer: &Self::Buffer) -> Vec<f32>;
 }
 
 impl Ends for Naive {
@@ -34,7 +34,7 @@ impl Ends for Naive {
         self.floats(width, values)
     }
 
-    fn values(&self, buffer: &Rows) -> Vec<f32> {
+    fn values(&mut self, buffer: &Rows) -> Vec<f32> {
         buffer.values.clone()
     }
 }
@@ -58,7 +58,7 @@ impl Ends for CudaBackend {
         buffer
     }
 
-    fn values(&self, buffer: &Buffer) -> Vec<f32> {
+    fn values(&mut self, buffer: &Buffer) -> Vec<f32> {
         self.finish().unwrap();
         buffer.values().unwrap()
     }

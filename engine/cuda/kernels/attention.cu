@@ -4,8 +4,46 @@
 
 extern __shared__ __align__(128) uint8_t room[];
 
-// One chunk of one position. Four warps share a run: each scores sixteen of its positions, and each
-// sums up a quarter of the columns.
+// Folds the chunks of one position, whose first is `piece`.
+__device__ void fold(const Attention& p, Piece piece, size_t first, int head, int heads) {
+    for (int i = threadIdx.x; i < heads * p.dim; i += blockDim.x) {
+        const int row = i / p.dim, col = i % p.dim;
+        float total = 0.0f, sum = 0.0f, most = -INFINITY;
+        for (int chunk = 0; chunk < piece.chunks; ++chunk) {
+            size_t at = ((first + chunk) * p.keys + head) * QUERIES + row;
+            const float* partial = p.partial + at * (p.dim + 2);
+            const float its_most = __ldcg(partial + p.dim + 1);
+            float largest = fmaxf(most, its_most);
+            float mine = exp2_fast(most - Running<1>::finite(largest));
+            float its = exp2_fast(its_most - Running<1>::finite(largest));
+            total = Running<1>::folded(total, mine, __ldcg(partial + col), its);
+            sum = Running<1>::folded(sum, mine, __ldcg(partial + p.dim), its);
+            most = largest;
+        }
+        p.out[static_cast<size_t>(piece.token) * p.queries * p.dim +
+              (head * p.sharing() + p.head_tile * QUERIES + row) * p.dim + col] =
+            __float2bfloat16_rn(total / sum);
+    }
+}
+
+// Whether all other chunks of the position have been left by their blocks.
+__device__ bool last_to_arrive(int* arrivals, int chunks) {
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = atomicAdd(arrivals, 1) == chunks - 1;
+        if (last) {
+            *arrivals = 0;
+        }
+    }
+    __syncthreads();
+    __threadfence();
+    return last;
+}
+
+// One chunk of one position; the block that is the last to compute one folds them all. Four warps
+// share a run: each scores sixteen of its positions, and each sums up a quarter of the columns.
 template <int DIM>
 __device__ void attend_piece(const Attention& p) {
     using Keys = Run<DIM>;
@@ -14,6 +52,8 @@ __device__ void attend_piece(const Attention& p) {
     __shared__ float largest[4][QUERIES];
     __shared__ __align__(16) __half shares[QUERIES * SHARES];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    release_next();
+    wait_for_previous();
     const Piece piece = p.pieces[blockIdx.x];
     const Span span = p.spans[piece.span];
     const int head = blockIdx.y, position = span.start + piece.token - span.first;
@@ -26,7 +66,12 @@ __device__ void attend_piece(const Attention& p) {
     const uint32_t* blocks = p.blocks + span.blocks;
     auto stages = reinterpret_cast<__half*>(room);
 
+    // Both runs of the chunk at once.
     Keys::fetch(p, blocks, head, begin, end, stages);
+    copies_commit();
+    if (begin + RUN < end) {
+        Keys::fetch(p, blocks, head, begin + RUN, end, stages + Keys::BYTES / 2);
+    }
     copies_commit();
     uint32_t queries[DIM / 16][4];
     Keys::queries(p, [&](int row) {
@@ -36,10 +81,6 @@ __device__ void attend_piece(const Attention& p) {
     running.clear();
     int stage = 0;
     for (int start = begin; start < end; start += RUN, stage ^= 1) {
-        if (start + RUN < end) {
-            Keys::fetch(p, blocks, head, start + RUN, end, stages + (stage ^ 1) * Keys::BYTES / 2);
-        }
-        copies_commit();
         copies_wait<1>();
         __syncthreads();
         const __half* keys = stages + stage * Keys::BYTES / 2;
@@ -84,6 +125,7 @@ __device__ void attend_piece(const Attention& p) {
             load_tiles(a, shares + lane % 16 * SHARES + step * 16 + lane / 16 * 8);
             Keys::add(keys + RUN * Keys::STRIDE, a, step * 16, warp * TILES * 8, running);
         }
+        copies_commit();
         __syncthreads();
     }
 #pragma unroll
@@ -113,31 +155,11 @@ __device__ void attend_piece(const Attention& p) {
             }
         }
     }
-}
-
-// Folds the chunks of one position. Grid: pieces, query heads of a tile over all key heads.
-extern "C" __global__ void __launch_bounds__(128) attend_fold(const __grid_constant__ Attention p) {
-    const Piece piece = p.pieces[blockIdx.x];
-    if (piece.chunks == 1 || piece.chunk != 0) {
-        return;
-    }
-    const int heads = min(QUERIES, p.sharing() - p.head_tile * QUERIES);
-    const int head = blockIdx.y / heads, row = blockIdx.y % heads;
-    bf16* out = p.out + static_cast<size_t>(piece.token) * p.queries * p.dim +
-                (head * p.sharing() + p.head_tile * QUERIES + row) * p.dim;
-    for (int col = threadIdx.x; col < p.dim; col += 128) {
-        float total = 0.0f, sum = 0.0f, most = -INFINITY;
-        for (int chunk = 0; chunk < piece.chunks; ++chunk) {
-            size_t at = (static_cast<size_t>(blockIdx.x + chunk) * p.keys + head) * QUERIES + row;
-            const float* partial = p.partial + at * (p.dim + 2);
-            float largest = fmaxf(most, partial[p.dim + 1]);
-            float mine = exp2_fast(most - Running<1>::finite(largest));
-            float its = exp2_fast(partial[p.dim + 1] - Running<1>::finite(largest));
-            total = Running<1>::folded(total, mine, partial[col], its);
-            sum = Running<1>::folded(sum, mine, partial[p.dim], its);
-            most = largest;
+    if (piece.chunks > 1) {
+        const size_t first_piece = blockIdx.x - piece.chunk;
+        if (last_to_arrive(p.arrivals + first_piece * p.keys + head, piece.chunks)) {
+            fold(p, piece, first_piece, head, heads);
         }
-        out[col] = __float2bfloat16_rn(total / sum);
     }
 }
 
@@ -147,6 +169,8 @@ template <int DIM>
 __device__ void attend_span(const Attention& p) {
     using Keys = Run<DIM>;
     constexpr int TILES = DIM / 8;
+    release_next();
+    wait_for_previous();
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int sharing = p.sharing(), head = blockIdx.y;
     int tile = blockIdx.x, number = 0;

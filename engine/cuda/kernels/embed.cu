@@ -1,5 +1,6 @@
 // Rows of a table of embeddings, and rows of activations picked out.
 #include "device/weight.cuh"
+#include "ptx/order.cuh"
 
 struct Embed {
     const uint8_t* table;
@@ -13,6 +14,8 @@ struct Embed {
 // A block for each position.
 template <class Format>
 __device__ void embed(const Embed& p) {
+    release_next();
+    wait_for_previous();
     const int row = static_cast<int>(p.tokens[blockIdx.x]) - p.first;
     if (row < 0 || row >= p.rows) {
         return;
@@ -43,6 +46,8 @@ struct Gather {
 
 // A block for each row of `out`.
 extern "C" __global__ void __launch_bounds__(256) gather(const __grid_constant__ Gather p) {
+    release_next();
+    wait_for_previous();
     auto from = p.x + static_cast<size_t>(p.rows[blockIdx.x * p.stride]) * p.row_bytes;
     auto to = p.out + static_cast<size_t>(blockIdx.x) * p.row_bytes;
     for (int i = threadIdx.x * 2; i < p.row_bytes; i += 512) {

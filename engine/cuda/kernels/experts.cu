@@ -10,6 +10,8 @@ struct Experts {
 };
 
 __device__ __forceinline__ bool part(const Experts& p, Job& job) {
+    release_next();
+    wait_for_previous();
     if (blockIdx.y >= *p.num_tiles) {
         return false;
     }
@@ -29,7 +31,7 @@ extern __shared__ __align__(128) uint8_t room[];
         experts_skinny_##NT##_##NAME(const __grid_constant__ Experts p) {              \
         Job job;                                                                       \
         if (part(p, job)) {                                                            \
-            product_skinny<FORMAT, NT>(job, blockIdx.x, reinterpret_cast<bf16*>(room)); \
+            product_skinny<FORMAT, NT, false>(job, blockIdx.x, reinterpret_cast<bf16*>(room)); \
         }                                                                              \
     }
 // Grid: groups of four tiles of outputs, tiles of choices.
@@ -38,7 +40,7 @@ extern __shared__ __align__(128) uint8_t room[];
         experts_tiled_##NT##_##NAME(const __grid_constant__ Experts p) { \
         Job job;                                                       \
         if (part(p, job)) {                                            \
-            Tiled<FORMAT, NT, 4>::run(job, blockIdx.x * 4, room);      \
+            Tiled<FORMAT, NT, 4>::run(job, blockIdx.x * 4, room, {}, false); \
         }                                                              \
     }
 #define ALL(NAME, FORMAT)    \
@@ -56,18 +58,21 @@ struct Combine {
     int width, chosen;
 };
 
-// A block for each position and 1,024 columns.
+// Grid: positions, groups of 256 columns.
 extern "C" __global__ void __launch_bounds__(256) combine(const __grid_constant__ Combine p) {
-    const int position = blockIdx.x;
+    release_next();
+    wait_for_previous();
+    const size_t position = blockIdx.x;
+    const int col = blockIdx.y * 256 + threadIdx.x;
     const int* places = p.places + position * p.chosen;
     const float* weights = p.weights + position * p.chosen;
-    for (int col = blockIdx.y * 1024 + threadIdx.x; col < min(p.width, (blockIdx.y + 1) * 1024);
-         col += 256) {
+    if (col < p.width) {
         float sum = 0.0f;
+#pragma unroll 8
         for (int i = 0; i < p.chosen; ++i) {
             sum = fmaf(weights[i], p.x[static_cast<size_t>(places[i]) * p.width + col], sum);
         }
-        p.out[static_cast<size_t>(position) * p.width + col] = sum;
+        p.out[position * p.width + col] = sum;
     }
 }
 
@@ -80,6 +85,8 @@ struct AddGated {
 
 // A block for each row.
 extern "C" __global__ void __launch_bounds__(256) add_gated(const __grid_constant__ AddGated p) {
+    release_next();
+    wait_for_previous();
     const size_t row = blockIdx.x;
     const float share = 1.0f / (1.0f + expf(-p.gate[row]));
     for (int col = threadIdx.x; col < p.width; col += 256) {

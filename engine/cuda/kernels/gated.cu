@@ -1,5 +1,6 @@
 // The activation of a gated MLP.
 #include "device/activation.cuh"
+#include "ptx/order.cuh"
 
 struct Gated {
     const float* gate_up;  // [rows, 2 width]
@@ -20,6 +21,8 @@ __device__ __forceinline__ float gelu(float x) {
 
 // Grid: rows, groups of 256 columns.
 extern "C" __global__ void __launch_bounds__(256) gated(const __grid_constant__ Gated p) {
+    release_next();
+    wait_for_previous();
     const size_t row = blockIdx.x;
     const int col = blockIdx.y * 256 + threadIdx.x;
     if (col < p.width) {

@@ -3,6 +3,7 @@
 
 struct Linear {
     Job job;  // of all rows
+    Shared shared;
 };
 
 template <int ROWS>
@@ -19,14 +20,16 @@ extern __shared__ __align__(128) uint8_t room[];
 #define SKINNY(NAME, FORMAT, NT)                                                     \
     extern "C" __global__ void __launch_bounds__(256)                                \
         linear_skinny_##NT##_##NAME(const __grid_constant__ Linear p) {              \
-        product_skinny<FORMAT, NT>(part<8 * NT>(p.job), blockIdx.y,                  \
-                                   reinterpret_cast<bf16*>(room));                   \
+        release_next();                                                              \
+        product_skinny<FORMAT, NT, true>(part<8 * NT>(p.job), blockIdx.y,            \
+                                         reinterpret_cast<bf16*>(room));             \
     }
-// Grid: groups of rows, groups of four tiles of outputs.
+// Grid: groups of rows, groups of four tiles of outputs, groups of slices.
 #define TILED(NAME, FORMAT, NT)                                                      \
     extern "C" __global__ void __launch_bounds__(128)                                \
         linear_tiled_##NT##_##NAME(const __grid_constant__ Linear p) {               \
-        Tiled<FORMAT, NT, 4>::run(part<8 * NT>(p.job), blockIdx.y * 4, room);        \
+        release_next();                                                              \
+        Tiled<FORMAT, NT, 4>::run(part<8 * NT>(p.job), blockIdx.y * 4, room, p.shared, true); \
     }
 #define ALL(NAME, FORMAT)    \
     SKINNY(NAME, FORMAT, 1)  \

@@ -1,6 +1,7 @@
 // Root-mean-square norms.
 #include "device/activation.cuh"
 #include "device/reduce.cuh"
+#include "ptx/order.cuh"
 
 struct Norm {
     const void* x;        // [rows, width]
@@ -14,6 +15,8 @@ struct Norm {
 
 // A block for each row.
 extern "C" __global__ void __launch_bounds__(512) rms_norm(const __grid_constant__ Norm p) {
+    release_next();
+    wait_for_previous();
     constexpr int KEPT = 16;
     const size_t row = static_cast<size_t>(blockIdx.x) * p.width;
     float kept[KEPT];
@@ -50,32 +53,5 @@ extern "C" __global__ void __launch_bounds__(512) rms_norm(const __grid_constant
     for (int col = KEPT * 512 + threadIdx.x; col < p.width; col += 512) {
         float x = p.residual ? p.residual[row + col] : element(p.x, p.half, row + col);
         p.out[row + col] = __float2bfloat16_rn(x * scale * p.weight[col]);
-    }
-}
-
-struct HeadNorm {
-    float* qkv;          // [rows, (queries + 2 keys) dim]
-    const float* query;  // [dim]
-    const float* key;    // [dim]
-    float eps;
-    int queries, keys, dim;
-};
-
-// A warp for each head of queries and keys; grid: rows, groups of eight heads.
-extern "C" __global__ void __launch_bounds__(256) head_rms_norm(const __grid_constant__ HeadNorm p) {
-    const int head = blockIdx.y * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (head >= p.queries + p.keys) {
-        return;
-    }
-    const size_t width = static_cast<size_t>(p.queries + 2 * p.keys) * p.dim;
-    float* x = p.qkv + blockIdx.x * width + head * p.dim;
-    const float* weight = head < p.queries ? p.query : p.key;
-    float squares = 0.0f;
-    for (int i = lane; i < p.dim; i += 32) {
-        squares = fmaf(x[i], x[i], squares);
-    }
-    const float scale = rsqrtf(warp_sum(squares) / p.dim + p.eps);
-    for (int i = lane; i < p.dim; i += 32) {
-        x[i] = x[i] * scale * weight[i];
     }
 }

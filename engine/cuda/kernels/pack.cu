@@ -2,6 +2,7 @@
 // step; where there is no weight, it is zero.
 #include "device/ggml.cuh"
 #include "device/weight.cuh"
+#include "ptx/order.cuh"
 
 struct Pack {
     const uint8_t* raw;  // [rows][row_bytes]
@@ -124,6 +125,7 @@ __device__ void pack_eight(const Pack& p) {
 #define PACK(NAME, CALL)                                        \
     extern "C" __global__ void __launch_bounds__(128)           \
         pack_##NAME(const __grid_constant__ Pack p) {           \
+        wait_for_previous();                                    \
         CALL(p);                                                \
     }
 PACK(bf16, pack_plain<ggml::Bf16>)
@@ -152,6 +154,7 @@ struct Random {
 
 // Weights of chance between -reach and reach, a unit for each block, for measurements.
 extern "C" __global__ void __launch_bounds__(128) fill_random(const __grid_constant__ Random p) {
+    wait_for_previous();
     uint64_t at = static_cast<uint64_t>(blockIdx.x) * 128 + threadIdx.x;
     bf16 values[8];
     for (int i = 0; i < 8; ++i) {

@@ -2,9 +2,9 @@
 #include <cstdint>
 
 #include "device/reduce.cuh"
+#include "ptx/order.cuh"
 
 constexpr int EXPERTS_MAX = 1024;
-constexpr int WORDS_MAX = EXPERTS_MAX / 32;
 
 struct Route {
     const float* scores;  // [positions, experts]
@@ -17,78 +17,93 @@ struct Route {
     int* num_tiles;
     int positions, num_experts, chosen, normalised;
     int tile;             // most choices in a tile
+    int kept;             // positions whose choices fit into a block's shared memory, or none
+    __device__ int words() const { return (num_experts + 31) / 32; }
 };
 
-// A warp for each position; a block of four.
-extern "C" __global__ void __launch_bounds__(128) route_choose(const __grid_constant__ Route p) {
-    __shared__ float shares[4][EXPERTS_MAX];
-    __shared__ uint32_t marks[4][WORDS_MAX];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int position = blockIdx.x * 4 + warp, words = (p.num_experts + 31) / 32;
-    if (position >= p.positions) {
-        return;
-    }
+// One position, by one warp. A share is a positive float, so that its bits are in its order; of equal
+// ones the first expert wins.
+__device__ void choose(const Route& p, int position, float* shares) {
+    const int lane = threadIdx.x % 32;
     const float* scores = p.scores + static_cast<size_t>(position) * p.num_experts;
     float most = -INFINITY;
     for (int i = lane; i < p.num_experts; i += 32) {
-        most = fmaxf(most, scores[i]);
+        shares[i] = scores[i];
+        most = fmaxf(most, shares[i]);
     }
     most = warp_max(most);
     float sum = 0.0f;
     for (int i = lane; i < p.num_experts; i += 32) {
-        shares[warp][i] = expf(scores[i] - most);
-        sum += shares[warp][i];
+        shares[i] = fabsf(expf(shares[i] - most));
+        sum += shares[i];
     }
     sum = warp_sum(sum);
-    for (int i = lane; i < words; i += 32) {
-        marks[warp][i] = 0;
-    }
-    __syncwarp();
-    float taken = 0.0f;
+    float taken = 0.0f, mine = 0.0f;
+    uint32_t mask = 0;
     for (int n = 0; n < p.chosen; ++n) {
-        float best = -1.0f;
-        int expert = EXPERTS_MAX;
+        // Taken ones are negative. What is not a number is larger than all.
+        unsigned long long best = 0;
         for (int i = lane; i < p.num_experts; i += 32) {
-            // What is not a number is never larger; then the first that is left will do.
-            bool left = !(marks[warp][i / 32] >> (i % 32) & 1);
-            if (left && (shares[warp][i] > best || expert == EXPERTS_MAX)) {
-                best = shares[warp][i], expert = i;
-            }
+            uint32_t bits = __float_as_uint(shares[i]);
+            unsigned long long key = static_cast<unsigned long long>(bits + 1) << 32 |
+                                     static_cast<uint32_t>(~i);
+            best = bits >> 31 ? best : max(best, key);
         }
+#pragma unroll
         for (int offset = 16; offset > 0; offset /= 2) {
-            float other = __shfl_xor_sync(~0u, best, offset);
-            int index = __shfl_xor_sync(~0u, expert, offset);
-            if (index < EXPERTS_MAX && (expert == EXPERTS_MAX || other > best ||
-                                        (!(best > other) && index < expert))) {
-                best = other, expert = index;
-            }
+            best = max(best, __shfl_xor_sync(~0u, best, offset));
         }
-        expert = __shfl_sync(~0u, expert, 0), best = __shfl_sync(~0u, best, 0);
-        taken += best;
+        const int expert = static_cast<int>(~static_cast<uint32_t>(best));
+        const float share = shares[expert];
+        __syncwarp();
         if (lane == 0) {
-            marks[warp][expert / 32] |= 1u << (expert % 32);
+            shares[expert] = -1.0f;
             p.experts[position * p.chosen + n] = expert;
-            p.weights[position * p.chosen + n] = best;
         }
         __syncwarp();
+        taken += share;
+        mask |= lane == expert / 32 ? 1u << (expert % 32) : 0;
+        if (n % 32 == lane) {
+            mine = share;
+        }
+        if (n % 32 == 31 || n + 1 == p.chosen) {
+            int at = n / 32 * 32 + lane;
+            if (at < p.chosen) {
+                p.weights[position * p.chosen + at] = mine;
+            }
+        }
     }
     const float of = p.normalised ? taken : sum;
+    __syncwarp();
     for (int n = lane; n < p.chosen; n += 32) {
         p.weights[position * p.chosen + n] /= of;
     }
-    for (int i = lane; i < words; i += 32) {
-        p.masks[static_cast<size_t>(position) * words + i] = marks[warp][i];
+    if (lane < p.words()) {
+        p.masks[static_cast<size_t>(position) * p.words() + lane] = mask;
     }
 }
 
-// One block, which sorts all choices by expert, then by position.
-extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_constant__ Route p) {
+// Sorts all choices by expert, then by position, by one block of 32 warps.
+__device__ void sort(const Route& p, uint32_t* room) {
     __shared__ int counts[EXPERTS_MAX + 1], tiles[EXPERTS_MAX + 1];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, words = (p.num_experts + 31) / 32;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, words = p.words();
+    const uint32_t* masks = p.masks;
+    const int* experts = p.experts;
+    if (p.positions <= p.kept) {
+        auto kept = reinterpret_cast<int*>(room + p.positions * words);
+        for (int i = threadIdx.x; i < p.positions * words; i += 1024) {
+            room[i] = p.masks[i];
+        }
+        for (int i = threadIdx.x; i < p.positions * p.chosen; i += 1024) {
+            kept[i] = p.experts[i];
+        }
+        masks = room, experts = kept;
+        __syncthreads();
+    }
     auto strip = [&](int expert, int first) {
         int position = first + lane;
         bool chosen = position < p.positions &&
-                      p.masks[static_cast<size_t>(position) * words + expert / 32] >>
+                      masks[static_cast<size_t>(position) * words + expert / 32] >>
                               (expert % 32) & 1;
         return __ballot_sync(~0u, chosen);
     };
@@ -137,13 +152,13 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
             int first = begin + i * p.tile;
             p.tiles[tiles[expert] + i] = make_int4(expert, first, min(p.tile, end - first), 0);
         }
-        for (int first = 0; first < p.positions; first += 32) {
+        for (int first = 0; first < p.positions && place < end; first += 32) {
             uint32_t chosen = strip(expert, first);
             if (chosen >> lane & 1) {
                 int mine = place + __popc(chosen & ((1u << lane) - 1)), position = first + lane;
                 p.rows[mine] = position;
                 for (int n = 0; n < p.chosen; ++n) {
-                    if (p.experts[position * p.chosen + n] == expert) {
+                    if (experts[position * p.chosen + n] == expert) {
                         p.places[position * p.chosen + n] = mine;
                     }
                 }
@@ -151,4 +166,35 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
             place += __popc(chosen);
         }
     }
+}
+
+extern __shared__ uint32_t room[];
+
+// A warp for each position; a block of four.
+extern "C" __global__ void __launch_bounds__(128) route_choose(const __grid_constant__ Route p) {
+    release_next();
+    wait_for_previous();
+    const int warp = threadIdx.x / 32, position = blockIdx.x * 4 + warp;
+    if (position < p.positions) {
+        choose(p, position, reinterpret_cast<float*>(room) + warp * p.num_experts);
+    }
+}
+
+// One block.
+extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_constant__ Route p) {
+    release_next();
+    wait_for_previous();
+    sort(p, room);
+}
+
+// Both, for no more positions than a block has warps.
+extern "C" __global__ void __launch_bounds__(1024) route_few(const __grid_constant__ Route p) {
+    release_next();
+    wait_for_previous();
+    const int warp = threadIdx.x / 32;
+    if (warp < p.positions) {
+        choose(p, warp, reinterpret_cast<float*>(room) + warp * p.num_experts);
+    }
+    __syncthreads();
+    sort(p, room);
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "device/step.cuh"
+#include "ptx/order.cuh"
 
 struct Sample {
     const float* logits;  // [rows, width]
@@ -225,6 +226,8 @@ __device__ double uniform(uint64_t seed, uint32_t counter) {
 
 // A block for each row.
 extern "C" __global__ void __launch_bounds__(THREADS) sample(const __grid_constant__ Sample p) {
+    release_next();
+    wait_for_previous();
     __shared__ Room room;
     const Draw draw = p.draws[blockIdx.x];
     const float* logits = p.logits + static_cast<size_t>(blockIdx.x) * p.width;

@@ -1,6 +1,8 @@
 // Takes a step's layout out of the host's memory, to where the step's other kernels expect it.
 #include <cstdint>
 
+#include "ptx/order.cuh"
+
 struct Part {
     uint32_t* to;
     int from;   // words from the start
@@ -17,6 +19,8 @@ struct Stage {
 constexpr uint32_t INHERITED = 1u << 31;
 
 extern "C" __global__ void __launch_bounds__(256) stage(const __grid_constant__ Stage p) {
+    release_next();
+    wait_for_previous();
     const int first = blockIdx.x * blockDim.x + threadIdx.x, step = gridDim.x * blockDim.x;
     for (int i = first; i < p.tokens.words; i += step) {
         uint32_t token = p.packed[p.tokens.from + i];

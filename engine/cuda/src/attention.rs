@@ -22,7 +22,6 @@ const WARPS: usize = 4;
 pub(crate) struct Attentions {
     pieces: [Function; 3],
     spans: [Function; 3],
-    fold: Function,
 }
 
 #[derive(Clone, Copy)]
@@ -35,6 +34,7 @@ struct Params {
     pieces: u64,
     out: u64,
     partial: u64,
+    arrivals: u64,
     scale: f32,
     queries: i32,
     keys: i32,
@@ -51,11 +51,7 @@ impl Attentions {
             let [a, b, c] = DIMS.map(of);
             Ok([a?, b?, c?])
         };
-        Ok(Self {
-            pieces: all("piece")?,
-            spans: all("span")?,
-            fold: modules.function("attention", "attend_fold")?,
-        })
+        Ok(Self { pieces: all("piece")?, spans: all("span")? })
     }
 
     pub(crate) fn launch(
@@ -79,6 +75,7 @@ impl Attentions {
             pieces: step.pieces(),
             out: out.pointer(),
             partial: step.partial(),
+            arrivals: step.arrivals(),
             scale: shape.scale * LOG2_E,
             queries: heads.queries as i32,
             keys: heads.keys_values as i32,
@@ -97,28 +94,22 @@ impl Attentions {
         let tiles = |count: &usize| (count * sharing).div_ceil(WARPS * QUERIES);
         let tiles = step.lengths().iter().map(tiles).sum();
         let (which, shared) = kind(heads.dim);
-        let grid = Grid { blocks: (tiles, heads.keys_values), threads: 32 * WARPS, shared };
+        let grid = Grid { blocks: (tiles, heads.keys_values, 1), threads: 32 * WARPS, shared };
         // SAFETY: block tables cover the spans' positions, in a cache of these heads.
         unsafe { queue.launch(self.spans[which], grid, params) };
     }
 
-    /// Positions alone in their span, chunk by chunk, and what their chunks make together.
+    /// Positions alone in their span, chunk by chunk.
     fn pieces(&self, queue: &Queue, heads: Heads, step: &Step, params: &Params) {
         let sharing = heads.queries / heads.keys_values;
-        let (pieces, folds) = (step.counts().pieces, step.counts().folds);
+        let pieces = step.counts().pieces;
         let (which, shared) = kind(heads.dim);
         for head_tile in 0..sharing.div_ceil(QUERIES) {
             let params = Params { head_tile: head_tile as i32, ..*params };
-            let grid = Grid { blocks: (pieces, heads.keys_values), threads: 32 * WARPS, shared };
+            let grid = Grid { blocks: (pieces, heads.keys_values, 1), threads: 32 * WARPS, shared };
             // SAFETY: as for spans; every piece has its room in the step's memory, which was made
             // for the largest cache.
             unsafe { queue.launch(self.pieces[which], grid, &params) };
-            if folds {
-                let together = QUERIES.min(sharing - head_tile * QUERIES);
-                let grid = Grid::new((pieces, heads.keys_values * together), 32 * WARPS);
-                // SAFETY: the pieces before left their part.
-                unsafe { queue.launch(self.fold, grid, &params) };
-            }
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::module::{Function, Modules};
 use crate::norm::Norms;
 use crate::pack::Packer;
 use crate::queue::{Grid, Queue};
-use crate::rope::Ropes;
+use crate::rope::{HeadNorms, Ropes};
 use crate::route::{RouteKernels, Routes};
 use crate::sample::Samples;
 use crate::step::{Limits, Part, Step};
@@ -37,6 +37,8 @@ pub struct CudaBackend {
     kernels: Kernels,
     /// The caches that were made: steps have room for the attention over any of them.
     caches: Vec<CacheShape>,
+    /// Norms that the rotation after them does on its way.
+    norms: Option<HeadNorms>,
 }
 
 struct Kernels {
@@ -70,9 +72,9 @@ impl CudaBackend {
         let (context, info) = device::open()?;
         let modules = Modules::load(&context, &info)?;
         let packer = Packer::new(&modules)?;
-        let kernels = Kernels::load(&modules)?;
-        let queue = Queue::new(&context)?;
-        Ok(Self { queue, info, packer, kernels, caches: Vec::new() })
+        let queue = Queue::new(&context, &info)?;
+        let kernels = Kernels::load(&modules, &queue, &info)?;
+        Ok(Self { queue, info, packer, kernels, caches: Vec::new(), norms: None })
     }
 
     /// What is known of the GPU.
@@ -151,6 +153,7 @@ impl CudaBackend {
     pub fn capture(&mut self, enqueue: impl FnOnce(&mut Self)) -> Result<Graph, BackendError> {
         let capturing = Capture::begin(&self.queue).map_err(device_error)?;
         enqueue(self);
+        self.settle();
         let graph = capturing.end(&self.queue).map_err(device_error)?;
         self.queue.faults().check()?;
         graph.ok_or_else(|| BackendError::Device("a graph of nothing was captured".to_owned()))
@@ -165,20 +168,27 @@ impl CudaBackend {
     ///
     /// # Errors
     /// The first error of it.
-    pub fn finish(&self) -> Result<(), BackendError> {
-        self.queue.stream().synchronize().map_err(device_error)?;
-        self.queue.faults().check()
+    pub fn finish(&mut self) -> Result<(), BackendError> {
+        self.settle();
+        self.queue.finish()
+    }
+
+    /// Does what was put off until something reads or writes those projections.
+    fn settle(&mut self) {
+        if let Some(norms) = self.norms.take() {
+            self.kernels.ropes.norm(&self.queue, norms);
+        }
     }
 }
 
 impl Kernels {
-    fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
+    fn load(modules: &Modules<'_>, queue: &Queue, info: &DeviceInfo) -> Result<Self, OpenError> {
         Ok(Self {
             attentions: Attentions::load(modules)?,
             embeds: Embeds::load(modules)?,
             experts: ExpertKernels::load(modules)?,
             gates: Gates::load(modules)?,
-            linear: Linear::load(modules)?,
+            linear: Linear::load(modules, queue, info)?,
             norms: Norms::load(modules)?,
             ropes: Ropes::load(modules)?,
             routes: RouteKernels::load(modules)?,
@@ -239,6 +249,7 @@ impl Backend for CudaBackend {
     }
 
     fn stage(&mut self, layout: &StepLayout, step: &mut Step) {
+        self.settle();
         const BLOCKS_MAX: usize = 64;
         let (packed, tokens, parts) = step.pack(&self.queue, layout);
         let params = Stage { packed, seats: step.seats(), tokens, parts };
@@ -249,11 +260,13 @@ impl Backend for CudaBackend {
     }
 
     fn embed(&mut self, table: &Matrix, step: &Step, scale: f32, out: &mut Buffer) {
+        self.settle();
         self.kernels.embeds.embed(&self.queue, (table, step, scale), out);
     }
 
     fn rms_norm(&mut self, x: &Buffer, weight: &Vector, eps: f32, out: &mut Buffer) {
-        self.kernels.norms.rows(&self.queue, (x, weight, eps), None, out);
+        self.settle();
+        self.kernels.norms.launch(&self.queue, (x, weight, eps), None, out);
     }
 
     fn add_rms_norm(
@@ -264,10 +277,12 @@ impl Backend for CudaBackend {
         eps: f32,
         out: &mut Buffer,
     ) {
-        self.kernels.norms.rows(&self.queue, (x, weight, eps), Some(residual), out);
+        self.settle();
+        self.kernels.norms.launch(&self.queue, (x, weight, eps), Some(residual), out);
     }
 
     fn linear(&mut self, x: &Buffer, weight: &Matrix, bias: Option<&Vector>, out: &mut Buffer) {
+        self.settle();
         self.kernels.linear.launch(&self.queue, (x, weight, bias), out);
     }
 
@@ -279,7 +294,8 @@ impl Backend for CudaBackend {
         key: &Vector,
         eps: f32,
     ) {
-        self.kernels.norms.heads(&self.queue, (heads, query, key, eps), qkv);
+        self.settle();
+        self.norms = Some(HeadNorms::new(qkv, heads, (query, key), eps));
     }
 
     fn rope_and_store(
@@ -290,7 +306,9 @@ impl Backend for CudaBackend {
         rope: &Rope,
         cache: &mut Cache,
     ) {
-        self.kernels.ropes.launch(&self.queue, (step, heads, rope), qkv, cache);
+        let norms = self.norms.take_if(|norms| norms.are_of(qkv));
+        self.settle();
+        self.kernels.ropes.launch(&self.queue, (step, heads, rope), norms, qkv, cache);
     }
 
     fn attend(
@@ -301,14 +319,17 @@ impl Backend for CudaBackend {
         cache: &Cache,
         out: &mut Buffer,
     ) {
+        self.settle();
         self.kernels.attentions.launch(&self.queue, (qkv, step, shape, cache), out);
     }
 
     fn gated(&mut self, gate_up: &Buffer, activation: Activation, out: &mut Buffer) {
+        self.settle();
         self.kernels.gates.launch(&self.queue, gate_up, activation, out);
     }
 
     fn route(&mut self, scores: &Buffer, router: Router, routes: &mut Routes) {
+        self.settle();
         self.kernels.routes.launch(&self.queue, scores, router, routes);
     }
 
@@ -320,26 +341,32 @@ impl Backend for CudaBackend {
         routes: &Routes,
         out: &mut Buffer,
     ) {
+        self.settle();
         self.kernels.experts.product(&self.queue, (x, input), (weight, routes), out);
     }
 
     fn combine(&mut self, x: &Buffer, routes: &Routes, out: &mut Buffer) {
+        self.settle();
         self.kernels.experts.combine(&self.queue, x, routes, out);
     }
 
     fn add_gated(&mut self, x: &Buffer, gate: &Buffer, out: &mut Buffer) {
+        self.settle();
         self.kernels.experts.add_gated(&self.queue, x, gate, out);
     }
 
     fn gather(&mut self, x: &Buffer, step: &Step, out: &mut Buffer) {
+        self.settle();
         self.kernels.embeds.gather(&self.queue, x, step, out);
     }
 
     fn sample(&mut self, logits: &Buffer, step: &Step) {
+        self.settle();
         self.kernels.samples.launch(&self.queue, logits, step);
     }
 
     fn record(&mut self, step: &Step) -> Done {
+        self.settle();
         let samples = step.counts().samples;
         let slot = Arc::clone(step.slot());
         // SAFETY: both sides have a word for each row; the host reads its side after the event.

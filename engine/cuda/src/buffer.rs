@@ -106,6 +106,7 @@ impl Buffer {
     }
 
     /// The address of the first row, for an operation that writes what is held so.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the device writes through it")]
     pub(crate) fn held_mut(&mut self, element: Element) -> u64 {
         self.held(element)
     }

@@ -47,6 +47,7 @@ impl Cache {
     }
 
     /// The same, for an operation that writes.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the device writes through it")]
     pub(crate) fn pointer_mut(&mut self) -> u64 {
         self.pointer()
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::{CUdevice_attribute as Attribute, is_culib_present};
 use cudarc::driver::{CudaContext, DriverError};
+use engine_backend::BackendError;
 
 use crate::module;
 
@@ -51,6 +52,13 @@ pub enum OpenError {
 
 impl From<DriverError> for OpenError {
     fn from(error: DriverError) -> Self {
+        Self::Driver(error.to_string())
+    }
+}
+
+impl OpenError {
+    /// What a backend refuses while it is being made.
+    pub(crate) fn from_backend(error: BackendError) -> Self {
         Self::Driver(error.to_string())
     }
 }

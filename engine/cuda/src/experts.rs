@@ -144,7 +144,7 @@ impl ExpertKernels {
 
     /// `out[t] = sum of weight[c] * x[c]` over the choices of position `t`.
     pub(crate) fn combine(&self, queue: &Queue, x: &Buffer, routes: &Routes, out: &mut Buffer) {
-        const COLS: usize = 1024;
+        const COLS: usize = 256;
         let width = x.width();
         assert_eq!(out.width(), width, "width of a sum of experts");
         assert_eq!(x.rows(), routes.choices(), "a row for each choice");
@@ -157,7 +157,7 @@ impl ExpertKernels {
             width: width as i32,
             chosen: routes.router().chosen as i32,
         };
-        let grid = Grid::new((routes.positions(), width.div_ceil(COLS)), 256);
+        let grid = Grid::new((routes.positions(), width.div_ceil(COLS)), COLS);
         // SAFETY: routes place every choice at a row of `x`; `out` has a row for each position.
         unsafe { queue.launch(self.combine, grid, &params) };
     }

@@ -62,15 +62,23 @@ impl Shape {
         }
     }
 
+    /// Outputs that a block computes.
+    pub(crate) const fn outputs(self) -> usize {
+        match self {
+            Self::Skinny => UNIT_OUTPUTS,
+            Self::Tiled(_) => TILED_TILES * UNIT_OUTPUTS,
+        }
+    }
+
     /// Blocks for so many outputs, their threads, and their shared memory.
     pub(crate) fn grid(self, format: Format, outputs: usize, inputs: usize) -> Grid {
         let tiles = outputs.div_ceil(UNIT_OUTPUTS);
         let (blocks, warps) = match self {
-            Self::Skinny => (tiles, units(inputs).div_ceil(slice(inputs)).max(1)),
+            Self::Skinny => (tiles, slices(inputs).max(1)),
             Self::Tiled(_) => (tiles.div_ceil(TILED_TILES), TILED_TILES),
         };
         let shared = self.shared(format, inputs);
-        Grid { blocks: (blocks, 1), threads: 32 * warps, shared }
+        Grid { blocks: (blocks, 1, 1), threads: 32 * warps, shared }
     }
 
     fn shared(self, format: Format, inputs: usize) -> usize {
@@ -112,6 +120,11 @@ pub(crate) const fn slice(inputs: usize) -> usize {
     let units = units(inputs);
     let slices = if units >= 16 { 8 } else { 4 };
     if units == 0 { 1 } else { units.div_ceil(slices) }
+}
+
+/// How many slices there are.
+pub(crate) const fn slices(inputs: usize) -> usize {
+    units(inputs).div_ceil(slice(inputs))
 }
 
 #[cfg(test)]

@@ -1,19 +1,64 @@
 //! `out = x weight^T + bias`, row by row.
 #![expect(unsafe_code, reason = "launches kernels")]
 
-use crate::OpenError;
 use crate::buffer::{Buffer, Element, Vector};
-use crate::job::{Job, Products, Shape, slice};
+use crate::job::{Job, Products, Shape, slice, slices};
 use crate::matrix::Matrix;
+use crate::memory::Memory;
 use crate::module::Modules;
 use crate::queue::Queue;
+use crate::{DeviceInfo, OpenError};
 
-/// The kernels.
-pub(crate) struct Linear(Products);
+/// Bytes for the sums of slices that several blocks compute.
+const SUMS_BYTES: usize = 64 << 20;
+/// Blocks that a multiprocessor should have.
+const BLOCKS_EACH: usize = 2;
+/// Tiles of a grid whose slices are shared out.
+const TILES_MAX: usize = 4096;
+
+/// The kernels, and room for what blocks leave for each other.
+pub(crate) struct Linear {
+    products: Products,
+    sums: Memory,
+    arrivals: Memory,
+    multiprocessors: usize,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Product {
+    job: Job,
+    sums: u64,
+    arrivals: u64,
+}
 
 impl Linear {
-    pub(crate) fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
-        Products::load(modules, "linear").map(Self)
+    pub(crate) fn load(
+        modules: &Modules<'_>,
+        queue: &Queue,
+        info: &DeviceInfo,
+    ) -> Result<Self, OpenError> {
+        let room = |bytes| Memory::new(queue.context(), bytes).map_err(OpenError::from_backend);
+        let arrivals = room(4 * TILES_MAX)?;
+        queue.fill_with(&arrivals, 0).map_err(OpenError::from_backend)?;
+        Ok(Self {
+            products: Products::load(modules, "linear")?,
+            sums: room(SUMS_BYTES)?,
+            arrivals,
+            multiprocessors: info.multiprocessors,
+        })
+    }
+
+    /// Among how many blocks the slices of a tile are shared out: enough that all multiprocessors
+    /// have something to do, if there is room for the sums.
+    fn shares(&self, shape: Shape, tiles: usize, inputs: usize) -> usize {
+        let Shape::Tiled(rows) = shape else { return 1 };
+        let slices = slices(inputs);
+        let bytes = tiles * slices * rows * shape.outputs() * size_of::<f32>();
+        if bytes > SUMS_BYTES || tiles > TILES_MAX {
+            return 1;
+        }
+        (BLOCKS_EACH * self.multiprocessors).div_ceil(tiles).min(slices)
     }
 
     pub(crate) fn launch(
@@ -42,12 +87,14 @@ impl Linear {
                 width: outputs as i32,
                 slice: slice(inputs) as i32,
             };
+            let params = Product { job, sums: self.sums.at(0), arrivals: self.arrivals.at(0) };
             let mut grid = shape.grid(part.format, part.outputs, inputs);
             // Groups of rows that read the same weight are neighbours.
-            grid.blocks = (x.rows().div_ceil(shape.rows()), grid.blocks.0);
+            let (groups, tiles) = (x.rows().div_ceil(shape.rows()), grid.blocks.0);
+            grid.blocks = (groups, tiles, self.shares(shape, groups * tiles, inputs));
             // SAFETY: `x` and `out` have a row for each of `count`, as wide as the weight, whose
-            // memory covers its outputs' units.
-            unsafe { queue.launch(self.0.get(part.format, shape), grid, &job) };
+            // memory covers its outputs' units; sums and arrivals have room for every tile.
+            unsafe { queue.launch(self.products.get(part.format, shape), grid, &params) };
         }
     }
 }

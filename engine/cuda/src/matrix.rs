@@ -91,6 +91,7 @@ pub(crate) fn random(
     let format = Format::Bf16;
     let memory = Memory::new(queue.context(), experts * format.bytes(outputs, inputs))?;
     packer.fill_random(queue, &memory, seed, (3.0 / inputs as f32).sqrt());
+    queue.finish()?;
     Ok(Part { format, first: 0, outputs, memory })
 }
 
@@ -132,6 +133,8 @@ pub(crate) fn parts(
             packer.pack(queue, tensor, memory, offset)?;
         }
     }
+    // Products ask for weights before the kernel ahead of them has ended.
+    queue.finish()?;
     Ok((parts, inputs))
 }
 

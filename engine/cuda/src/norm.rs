@@ -1,18 +1,13 @@
 //! Root-mean-square norms (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019).
 #![expect(unsafe_code, reason = "launches kernels")]
 
-use engine_backend::Heads;
-
 use crate::OpenError;
 use crate::buffer::{Buffer, Element, Vector};
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
 
-/// The kernels.
-pub(crate) struct Norms {
-    rows: Function,
-    heads: Function,
-}
+/// The kernel.
+pub(crate) struct Norms(Function);
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -26,28 +21,13 @@ struct Norm {
     half: i32,
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct HeadNorm {
-    qkv: u64,
-    query: u64,
-    key: u64,
-    eps: f32,
-    queries: i32,
-    keys: i32,
-    dim: i32,
-}
-
 impl Norms {
     pub(crate) fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
-        Ok(Self {
-            rows: modules.function("norm", "rms_norm")?,
-            heads: modules.function("norm", "head_rms_norm")?,
-        })
+        modules.function("norm", "rms_norm").map(Self)
     }
 
     /// `residual += x`, if there is one, then `out` is its norm, or that of `x`.
-    pub(crate) fn rows(
+    pub(crate) fn launch(
         &self,
         queue: &Queue,
         (x, weight, eps): (&Buffer, &Vector, f32),
@@ -72,31 +52,6 @@ impl Norms {
             half: i32::from(x.element() == Element::Bf16),
         };
         // SAFETY: all have as many rows as there are blocks, and are as wide.
-        unsafe { queue.launch(self.rows, Grid::new((rows, 1), 512), &params) };
-    }
-
-    /// Norms each query head by `query`, and each key head by `key`, in place.
-    pub(crate) fn heads(
-        &self,
-        queue: &Queue,
-        (heads, query, key, eps): (Heads, &Vector, &Vector, f32),
-        qkv: &mut Buffer,
-    ) {
-        const HEADS_EACH: usize = 8;
-        let Heads { queries, keys_values, dim } = heads;
-        assert_eq!(qkv.width(), heads.qkv_width(), "width of fused projections");
-        assert!(query.length() == dim && key.length() == dim, "weight of a head's norm");
-        let params = HeadNorm {
-            qkv: qkv.held_mut(Element::F32),
-            query: query.pointer(),
-            key: key.pointer(),
-            eps,
-            queries: queries as i32,
-            keys: keys_values as i32,
-            dim: dim as i32,
-        };
-        let blocks = (qkv.rows(), (queries + keys_values).div_ceil(HEADS_EACH));
-        // SAFETY: rows are as wide as the heads say, and a weight as long as a head.
-        unsafe { queue.launch(self.heads, Grid::new(blocks, 32 * HEADS_EACH), &params) };
+        unsafe { queue.launch(self.0, Grid::new((rows, 1), 512), &params) };
     }
 }

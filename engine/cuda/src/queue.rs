@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result, sys};
 use engine_backend::BackendError;
 
+use crate::DeviceInfo;
 use crate::fault::{Faults, device_error};
 use crate::memory::Memory;
 use crate::module::Function;
@@ -14,7 +15,7 @@ use crate::module::Function;
 /// How many threads a kernel gets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
-    pub(crate) blocks: (usize, usize),
+    pub(crate) blocks: (usize, usize, usize),
     /// Threads of a block.
     pub(crate) threads: usize,
     /// Bytes of shared memory of a block, besides what the kernel has itself.
@@ -23,21 +24,27 @@ pub(crate) struct Grid {
 
 impl Grid {
     pub(crate) fn new(blocks: (usize, usize), threads: usize) -> Self {
-        Self { blocks, threads, shared: 0 }
+        Self { blocks: (blocks.0, blocks.1, 1), threads, shared: 0 }
     }
 }
+
+/// The least compute capability whose kernels can begin early.
+const OVERLAP_MIN: (i32, i32) = (9, 0);
 
 /// A stream, and the errors of what was enqueued.
 pub(crate) struct Queue {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     faults: Faults,
+    /// Whether a kernel can begin before the one before it has ended.
+    overlaps: bool,
 }
 
 impl Queue {
-    pub(crate) fn new(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
+    pub(crate) fn new(context: &Arc<CudaContext>, info: &DeviceInfo) -> Result<Self, DriverError> {
         let stream = context.new_stream()?;
-        Ok(Self { context: Arc::clone(context), stream, faults: Faults::default() })
+        let overlaps = info.capability >= OVERLAP_MIN;
+        Ok(Self { context: Arc::clone(context), stream, faults: Faults::default(), overlaps })
     }
 
     pub(crate) fn context(&self) -> &Arc<CudaContext> {
@@ -52,32 +59,41 @@ impl Queue {
         &self.faults
     }
 
-    /// Launches a kernel with its one argument; nothing if there are no blocks.
+    /// Launches a kernel with its one argument; nothing if there are no blocks. It may begin before
+    /// the one before has ended, and waits by itself where it must.
     ///
     /// # Safety
     /// `params` is what the kernel declares, its pointers cover what the kernel touches, and their
     /// memory is not freed before the kernel has ended.
     pub(crate) unsafe fn launch<P: Copy>(&self, function: Function, grid: Grid, params: &P) {
-        let Grid { blocks: (x, y), threads, shared } = grid;
-        if x == 0 || y == 0 {
+        let Grid { blocks: (x, y, z), threads, shared } = grid;
+        if x * y * z == 0 {
             return;
         }
         let narrow = |size: usize| u32::try_from(size).expect("a grid within 32 bits");
-        let (x, y) = (narrow(x), narrow(y));
-        let (threads, shared) = (narrow(threads), narrow(shared));
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: Default::default(),
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: narrow(x),
+            gridDimY: narrow(y),
+            gridDimZ: narrow(z),
+            blockDimX: narrow(threads),
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: narrow(shared),
+            hStream: self.stream.cu_stream(),
+            attrs: &raw mut attribute,
+            numAttrs: u32::from(self.overlaps),
+        };
         let mut arguments = [std::ptr::from_ref(params).cast_mut().cast::<c_void>()];
-        let stream = self.stream.cu_stream();
         // SAFETY: the caller's promise; the driver copies the argument before it returns.
-        self.faults.note(unsafe {
-            result::launch_kernel(
-                function.0,
-                (x, y, 1),
-                (threads, 1, 1),
-                shared,
-                stream,
-                &mut arguments,
-            )
-        });
+        let done = unsafe {
+            sys::cuLaunchKernelEx(&config, function.0, arguments.as_mut_ptr(), std::ptr::null_mut())
+        };
+        self.faults.note(done.result());
     }
 
     /// Copies to the device, from `offset` on; `from` may be reused at once.
@@ -113,6 +129,12 @@ impl Queue {
                 unsafe { sys::cuMemcpyAsync(to, from, bytes, self.stream.cu_stream()) }.result();
             self.faults.note(done);
         }
+    }
+
+    /// Waits for everything that was enqueued.
+    pub(crate) fn finish(&self) -> Result<(), BackendError> {
+        self.stream.synchronize().map_err(device_error)?;
+        self.faults.check()
     }
 
     pub(crate) fn record(&self, event: &CudaEvent) {

@@ -4,7 +4,7 @@
 use engine_backend::{Heads, Rope, RopePairs};
 
 use crate::OpenError;
-use crate::buffer::{Buffer, Element};
+use crate::buffer::{Buffer, Element, Vector};
 use crate::cache::Cache;
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
@@ -13,8 +13,37 @@ use crate::step::Step;
 /// Most pairs of a head: frequencies travel with the launch.
 const PAIRS_MAX: usize = 256;
 
-/// The kernel.
-pub(crate) struct Ropes(Function);
+/// Heads of a block, a warp for each.
+const HEADS_EACH: usize = 4;
+
+/// The kernels.
+pub(crate) struct Ropes {
+    rope: Function,
+    norm: Function,
+}
+
+/// Norms of heads that were asked for, and are done on the way of what comes after.
+#[derive(Clone, Copy)]
+pub(crate) struct HeadNorms {
+    qkv: u64,
+    rows: usize,
+    heads: Heads,
+    query: u64,
+    key: u64,
+    eps: f32,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Norm {
+    qkv: u64,
+    query: u64,
+    key: u64,
+    eps: f32,
+    queries: i32,
+    keys: i32,
+    dim: i32,
+}
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -23,6 +52,9 @@ struct Turn {
     cache: u64,
     positions: u64,
     slots: u64,
+    query: u64,
+    key: u64,
+    eps: f32,
     queries: i32,
     keys: i32,
     dim: i32,
@@ -35,14 +67,30 @@ struct Turn {
 
 impl Ropes {
     pub(crate) fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
-        modules.function("rope", "rope_and_store").map(Self)
+        Ok(Self {
+            rope: modules.function("rope", "rope_and_store")?,
+            norm: modules.function("rope", "head_rms_norm")?,
+        })
     }
 
-    /// Turns queries and keys in place, and writes keys and values to the cache.
+    /// The norms alone.
+    pub(crate) fn norm(&self, queue: &Queue, norms: HeadNorms) {
+        let HeadNorms { qkv, rows, heads, query, key, eps } = norms;
+        let Heads { queries, keys_values, dim } = heads;
+        let (queries, keys) = (queries as i32, keys_values as i32);
+        let params = Norm { qkv, query, key, eps, queries, keys, dim: dim as i32 };
+        let groups = (heads.queries + keys_values).div_ceil(HEADS_EACH);
+        // SAFETY: rows are as wide as the heads say, and a weight as long as a head.
+        unsafe { queue.launch(self.norm, Grid::new((rows, groups), 32 * HEADS_EACH), &params) };
+    }
+
+    /// Norms heads, if that was asked for, turns queries and keys in place, and writes keys and
+    /// values to the cache.
     pub(crate) fn launch(
         &self,
         queue: &Queue,
         (step, heads, rope): (&Step, Heads, &Rope),
+        norms: Option<HeadNorms>,
         qkv: &mut Buffer,
         cache: &mut Cache,
     ) {
@@ -59,6 +107,9 @@ impl Ropes {
             cache: cache.pointer_mut(),
             positions: step.positions(),
             slots: step.cache_slots(),
+            query: norms.map_or(0, |norms| norms.query),
+            key: norms.map_or(0, |norms| norms.key),
+            eps: norms.map_or(0.0, |norms| norms.eps),
             queries: heads.queries as i32,
             keys: heads.keys_values as i32,
             dim: heads.dim as i32,
@@ -68,7 +119,30 @@ impl Ropes {
             magnitude: rope.magnitude,
             frequencies,
         };
+        let groups = (heads.queries + 2 * heads.keys_values).div_ceil(HEADS_EACH);
+        let grid = Grid::new((qkv.rows(), groups), 32 * HEADS_EACH);
         // SAFETY: the step has a position and a slot of this cache for each row.
-        unsafe { queue.launch(self.0, Grid::new((qkv.rows(), 1), 256), &params) };
+        unsafe { queue.launch(self.rope, grid, &params) };
+    }
+}
+
+impl HeadNorms {
+    /// Norms each query head by `query`, and each key head by `key`, in place.
+    pub(crate) fn new(
+        qkv: &mut Buffer,
+        heads: Heads,
+        (query, key): (&Vector, &Vector),
+        eps: f32,
+    ) -> Self {
+        let dim = heads.dim;
+        assert_eq!(qkv.width(), heads.qkv_width(), "width of fused projections");
+        assert!(query.length() == dim && key.length() == dim, "weight of a head's norm");
+        let (rows, qkv) = (qkv.rows(), qkv.held_mut(Element::F32));
+        Self { qkv, rows, heads, query: query.pointer(), key: key.pointer(), eps }
+    }
+
+    /// Whether they are of these projections.
+    pub(crate) fn are_of(&self, qkv: &Buffer) -> bool {
+        self.qkv == qkv.pointer()
     }
 }

@@ -13,6 +13,11 @@ use crate::queue::{Grid, Queue};
 /// Most experts of a layer: what a block keeps of a position's scores.
 const EXPERTS_MAX: usize = 1024;
 
+/// Positions that one block routes, a warp for each.
+const FEW_MAX: usize = 32;
+/// Positions whose choices a block keeps in shared memory while it sorts them.
+const KEPT_MAX: usize = 256;
+
 /// Which experts the positions of a step chose, and with which weights; the choices in the order of
 /// experts, cut into tiles of one expert each.
 pub struct Routes {
@@ -27,6 +32,7 @@ pub struct Routes {
 pub(crate) struct RouteKernels {
     choose: Function,
     sort: Function,
+    few: Function,
 }
 
 #[derive(Clone, Copy)]
@@ -45,6 +51,7 @@ struct Route {
     chosen: i32,
     normalised: i32,
     tile: i32,
+    kept: i32,
 }
 
 impl Routes {
@@ -148,6 +155,7 @@ impl RouteKernels {
         Ok(Self {
             choose: modules.function("route", "route_choose")?,
             sort: modules.function("route", "route_sort")?,
+            few: modules.function("route", "route_few")?,
         })
     }
 
@@ -177,14 +185,30 @@ impl RouteKernels {
             chosen: router.chosen as i32,
             normalised: i32::from(router.normalised),
             tile: routes.shape.rows() as i32,
+            kept: KEPT_MAX as i32,
         };
-        if scores.rows() > 0 {
-            let grid = Grid::new((scores.rows().div_ceil(4), 1), 128);
-            // SAFETY: `scores` has a row for each position, and so have the routes' arrays.
-            unsafe { queue.launch(self.choose, grid, &params) };
+        self.enqueue(queue, scores.rows(), router, &params);
+    }
+
+    fn enqueue(&self, queue: &Queue, positions: usize, router: Router, params: &Route) {
+        const TOGETHER: usize = 4;
+        let shares = |positions: usize| 4 * positions * router.experts;
+        let each = 4 * (router.experts.div_ceil(32) + router.chosen);
+        let kept = if positions <= KEPT_MAX { positions * each } else { 0 };
+        // SAFETY: there is a row of scores for each position, and so it is with the routes' arrays;
+        // tiles have room for the most that there can be.
+        unsafe {
+            if positions <= FEW_MAX {
+                let shared = kept.max(shares(positions));
+                let grid = Grid { shared, ..Grid::new((1, 1), 32 * FEW_MAX) };
+                queue.launch(self.few, grid, params);
+                return;
+            }
+            let grid = Grid::new((positions.div_ceil(TOGETHER), 1), 32 * TOGETHER);
+            queue.launch(self.choose, Grid { shared: shares(TOGETHER), ..grid }, params);
+            let grid = Grid { shared: kept, ..Grid::new((1, 1), 1024) };
+            queue.launch(self.sort, grid, params);
         }
-        // SAFETY: as above; tiles have room for the most that there can be.
-        unsafe { queue.launch(self.sort, Grid::new((1, 1), 1024), &params) };
     }
 }
 

@@ -17,7 +17,7 @@ use crate::pinned::Pinned;
 use crate::queue::Queue;
 
 /// Positions that one block of a lone position's attention takes.
-pub(crate) const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 128;
 /// Query heads that are computed together.
 pub(crate) const QUERIES: usize = 16;
 /// Steps that may be staged and not waited for.
@@ -55,8 +55,6 @@ pub(crate) struct Counts {
     pub(crate) tokens: usize,
     pub(crate) samples: usize,
     pub(crate) pieces: usize,
-    /// Whether a lone position has several chunks.
-    pub(crate) folds: bool,
 }
 
 /// One packing of a layout, and the tokens that its step draws.
@@ -79,6 +77,7 @@ struct Places {
     drawn: usize,
     seats: usize,
     partial: usize,
+    arrivals: usize,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -147,8 +146,9 @@ impl Step {
         limits: Limits,
         caches: &[CacheShape],
     ) -> Result<Self, BackendError> {
-        let partial = caches.iter().map(|shape| shape.heads * QUERIES * (shape.dim + 2) * 4).max();
-        let (places, bytes) = Places::new(&limits, partial.unwrap_or(0));
+        let partial = caches.iter().map(|shape| shape.heads * QUERIES * (shape.dim + 2)).max();
+        let heads = caches.iter().map(|shape| shape.heads).max();
+        let (places, bytes) = Places::new(&limits, partial.unwrap_or(0), heads.unwrap_or(0));
         let memory = Memory::new(queue.context(), bytes)?;
         queue.fill_with(&memory, 0)?;
         let slot = |_| Slot::new(queue, &limits).map(Arc::new);
@@ -234,7 +234,6 @@ impl Step {
             tokens: layout.tokens.len(),
             samples: layout.samples.len(),
             pieces: self.pieces.len(),
-            folds: self.pieces.iter().any(|piece| piece.chunks > 1),
         };
     }
 
@@ -288,8 +287,14 @@ impl Step {
         self.memory.at(self.places.seats)
     }
 
+    /// What pieces leave for the others of their position.
     pub(crate) fn partial(&self) -> u64 {
         self.memory.at(self.places.partial)
+    }
+
+    /// How many pieces of a position have.
+    pub(crate) fn arrivals(&self) -> u64 {
+        self.memory.at(self.places.arrivals)
     }
 }
 
@@ -306,8 +311,9 @@ impl Slot {
 }
 
 impl Places {
-    /// And the bytes of everything; `partial` is what a piece leaves for the others of its position.
-    fn new(limits: &Limits, partial: usize) -> (Self, usize) {
+    /// And the bytes of everything; `partial` floats are what a piece leaves for the others of its
+    /// position, for all `heads`.
+    fn new(limits: &Limits, partial: usize, heads: usize) -> (Self, usize) {
         const ALIGNMENT: usize = 256;
         let mut end = 0_usize;
         let mut place = |bytes: usize| {
@@ -326,7 +332,8 @@ impl Places {
             blocks: place(4 * blocks),
             drawn: place(4 * rows),
             seats: place(4 * rows),
-            partial: place(pieces.saturating_mul(partial)),
+            partial: place(pieces.saturating_mul(4 * partial)),
+            arrivals: place(4 * pieces * heads),
         };
         (places, end)
     }

@@ -1,7 +1,7 @@
 // Exact attention in one pass over the cache (Milakov and Gimelshein, "Online normalizer
 // calculation for softmax", 2018; Dao, "FlashAttention-2", 2023).
 //
-// A sequence's positions are taken in runs of 64 and chunks of four runs, counted from its first.
+// A sequence's positions are taken in runs of 64 and chunks of two runs, counted from its first.
 // Within a chunk a running maximum is kept; chunks are then folded, the first one first. So what a
 // query sums up in which order depends on its position alone: not on how its prompt was cut, not on
 // the batch, and not on whether one block did it all or one block each chunk.
@@ -15,11 +15,12 @@
 
 #include "../ptx/copy.cuh"
 #include "../ptx/mma.cuh"
+#include "../ptx/order.cuh"
 #include "activation.cuh"
 #include "step.cuh"
 
 constexpr int RUN = 64;
-constexpr int CHUNK = 4 * RUN;
+constexpr int CHUNK = 2 * RUN;
 constexpr int QUERIES = 16;
 
 struct Attention {
@@ -30,6 +31,7 @@ struct Attention {
     const Piece* pieces;
     bf16* out;               // [positions, queries dim]
     float* partial;          // of each piece: [heads][QUERIES][dim + 2]
+    int* arrivals;           // of each piece: [heads], zero between launches
     float scale;             // for powers of two
     int queries, keys, dim, block_size;
     int window;              // 0: none

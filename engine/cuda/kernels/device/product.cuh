@@ -8,6 +8,7 @@
 
 #include "../ptx/copy.cuh"
 #include "../ptx/mma.cuh"
+#include "../ptx/order.cuh"
 #include "weight.cuh"
 
 // Rows of one product, and the weight that they meet.
@@ -35,9 +36,10 @@ struct Job {
     }
 };
 
-// For at most 8 NT rows. A block computes sixteen outputs; a slice is summed by a warp, straight
+// For at most 8 NT rows. With EARLY, the weight is one that does not depend on the kernel before, so
+// its first units are asked for while that still runs. A block computes sixteen outputs; a slice is summed by a warp, straight
 // from device memory: nothing of a weight is read by two threads.
-template <class Format, int NT>
+template <class Format, int NT, bool EARLY>
 __device__ void product_skinny(const Job& job, int tile, bf16* room) {
     constexpr int AHEAD = Format::BYTES > 1024 ? 2 : 4;
     __shared__ float sums[8][8 * NT][UNIT_OUTPUTS];
@@ -52,6 +54,9 @@ __device__ void product_skinny(const Job& job, int tile, bf16* room) {
         if (begin + i < end) {
             ahead[i] = Format::template load<false>(weight + (begin + i) * Format::BYTES, lane);
         }
+    }
+    if (EARLY) {
+        wait_for_previous();
     }
     const int chunks = units * UNIT_INPUTS / 8;
     for (int i = threadIdx.x; i < job.count * chunks; i += blockDim.x) {
@@ -111,8 +116,15 @@ __device__ void product_skinny(const Job& job, int tile, bf16* room) {
     }
 }
 
+// Sums of slices that several blocks computed, and how many of them have.
+struct Shared {
+    float* sums;     // [tiles of the grid][slices][values of a block]
+    int* arrivals;   // [tiles of the grid], zero between launches
+};
+
 // For at most 8 NT rows that share the loads of a weight. A block of WARPS warps computes sixteen
-// outputs each; units come through a ring of stages in shared memory.
+// outputs each; units come through a ring of stages in shared memory. Where there are few tiles,
+// slices are shared out to several blocks along z, of which the last to arrive adds them up.
 template <class Format, int NT, int WARPS>
 struct Tiled {
     static constexpr int STAGES = 4;
@@ -120,17 +132,22 @@ struct Tiled {
     static constexpr int STRIDE = UNIT_INPUTS + 8;
     static constexpr int WEIGHT_BYTES = WARPS * Format::BYTES;
     static constexpr int STAGE_BYTES = WEIGHT_BYTES + ROWS * STRIDE * 2;
-    static constexpr int BYTES = STAGES * STAGE_BYTES;
+    static constexpr int VALUES = WARPS * 32 * NT * 4;
+    using Sums = float[NT][4];
 
-    static __device__ void fetch(const Job& job, int tile, int unit, int tiles, uint8_t* stage) {
-        const int units = job.units();
+    static __device__ void fetch_weight(const Job& job, int tile, int unit, uint8_t* stage) {
         constexpr int PIECES = Format::BYTES / 16;
+        const int units = job.units();
+        const int tiles = (job.outputs + UNIT_OUTPUTS - 1) / UNIT_OUTPUTS;
         for (int i = threadIdx.x; i < WARPS * PIECES; i += WARPS * 32) {
             int warp = i / PIECES, piece = i % PIECES;
             size_t at = static_cast<size_t>(min(tile + warp, tiles - 1)) * units + unit;
             copy_16(stage + warp * Format::BYTES + piece * 16,
                     job.weight + at * Format::BYTES + piece * 16, true);
         }
+    }
+
+    static __device__ void fetch_rows(const Job& job, int unit, uint8_t* stage) {
         auto room = reinterpret_cast<bf16*>(stage + WEIGHT_BYTES);
         for (int i = threadIdx.x; i < ROWS * 8; i += WARPS * 32) {
             int row = i / 8, input = unit * UNIT_INPUTS + i % 8 * 8;
@@ -140,56 +157,68 @@ struct Tiled {
         }
     }
 
-    static __device__ void run(const Job& job, int tile, uint8_t* room) {
-        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-        const int units = job.units();
-        const int tiles = (job.outputs + UNIT_OUTPUTS - 1) / UNIT_OUTPUTS;
+    static __device__ void run(const Job& job, int tile, uint8_t* room, const Shared& shared,
+                               bool early) {
+        const int units = job.units(), slices = (units + job.slice - 1) / job.slice;
+        const int each = (slices + gridDim.z - 1) / gridDim.z;
+        const int first_slice = blockIdx.z * each;
+        const int begin = min(units, first_slice * job.slice);
+        const int end = min(units, (first_slice + each) * job.slice);
+        for (int stage = 0; early && stage < STAGES - 1 && begin + stage < end; ++stage) {
+            fetch_weight(job, tile, begin + stage, room + stage * STAGE_BYTES);
+        }
+        if (early) {
+            wait_for_previous();
+        }
 #pragma unroll
         for (int stage = 0; stage < STAGES - 1; ++stage) {
-            if (stage < units) {
-                fetch(job, tile, stage, tiles, room + stage * STAGE_BYTES);
+            if (begin + stage < end) {
+                if (!early) {
+                    fetch_weight(job, tile, begin + stage, room + stage * STAGE_BYTES);
+                }
+                fetch_rows(job, begin + stage, room + stage * STAGE_BYTES);
             }
             copies_commit();
         }
-        float total[NT][4] = {}, sum[NT][4] = {};
+        const bool alone = gridDim.z == 1;
+        const size_t grid_tile = static_cast<size_t>(blockIdx.y) * gridDim.x + blockIdx.x;
+        float* mine = alone ? nullptr : shared.sums + (grid_tile * slices + first_slice) * VALUES;
+        Sums total = {}, sum = {};
         int left = job.slice;
-        for (int unit = 0; unit < units; ++unit) {
+        for (int unit = begin; unit < end; ++unit) {
             copies_wait<STAGES - 2>();
             __syncthreads();
-            int next = unit + STAGES - 1;
-            if (next < units) {
-                fetch(job, tile, next, tiles, room + next % STAGES * STAGE_BYTES);
+            const int at = unit - begin, next = unit + STAGES - 1;
+            if (next < end) {
+                uint8_t* stage = room + (at + STAGES - 1) % STAGES * STAGE_BYTES;
+                fetch_weight(job, tile, next, stage);
+                fetch_rows(job, next, stage);
             }
             copies_commit();
-            const uint8_t* stage = room + unit % STAGES * STAGE_BYTES;
-            add_unit(stage + warp * Format::BYTES,
-                     reinterpret_cast<const bf16*>(stage + WEIGHT_BYTES), lane, sum);
-            if (--left == 0 || unit + 1 == units) {
+            add_unit(room + at % STAGES * STAGE_BYTES, sum);
+            if (--left == 0 || unit + 1 == end) {
                 left = job.slice;
-#pragma unroll
-                for (int n = 0; n < NT; ++n) {
-#pragma unroll
-                    for (int i = 0; i < 4; ++i) {
-                        total[n][i] += sum[n][i];
-                        sum[n][i] = 0.0f;
-                    }
+                if (alone) {
+                    add(total, sum);
+                } else {
+                    leave(mine, sum);
+                    mine += VALUES;
                 }
             }
         }
-#pragma unroll
-        for (int n = 0; n < NT; ++n) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                job.store(n * 8 + lane % 4 * 2 + i % 2,
-                          (tile + warp) * UNIT_OUTPUTS + lane / 4 + i / 2 * 8, total[n][i]);
+        if (alone || last_to_arrive(shared.arrivals + grid_tile)) {
+            if (!alone) {
+                gather(shared.sums + grid_tile * slices * VALUES, slices, total);
             }
+            store(job, tile, total);
         }
     }
 
-    static __device__ __forceinline__ void add_unit(const uint8_t* weight, const bf16* x, int lane,
-                                                    float (&sum)[NT][4]) {
-        auto unit = Format::template load<true>(weight, lane);
-        const bf16* rows = x + lane % 8 * STRIDE + lane / 8 * 8;
+    static __device__ __forceinline__ void add_unit(const uint8_t* stage, Sums& sum) {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+        auto unit = Format::template load<true>(stage + warp * Format::BYTES, lane);
+        const bf16* rows = reinterpret_cast<const bf16*>(stage + WEIGHT_BYTES) +
+                           lane % 8 * STRIDE + lane / 8 * 8;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             uint32_t a[2][4];
@@ -202,6 +231,57 @@ struct Tiled {
                 mma_bf16(sum[n], a[0], b[0], b[1]);
                 mma_bf16(sum[n], a[1], b[2], b[3]);
             }
+        }
+    }
+
+    // The sum of the next slice, which begins anew.
+    static __device__ __forceinline__ void add(Sums& total, Sums& sum) {
+#pragma unroll
+        for (int i = 0; i < NT * 4; ++i) {
+            total[i / 4][i % 4] += sum[i / 4][i % 4];
+            sum[i / 4][i % 4] = 0.0f;
+        }
+    }
+
+    static __device__ __forceinline__ void leave(float* to, Sums& sum) {
+#pragma unroll
+        for (int i = 0; i < NT * 4; ++i) {
+            to[i * WARPS * 32 + threadIdx.x] = sum[i / 4][i % 4];
+            sum[i / 4][i % 4] = 0.0f;
+        }
+    }
+
+    static __device__ __forceinline__ void gather(const float* from, int slices, Sums& total) {
+        for (int slice = 0; slice < slices; ++slice, from += VALUES) {
+#pragma unroll
+            for (int i = 0; i < NT * 4; ++i) {
+                total[i / 4][i % 4] += __ldcg(from + i * WARPS * 32 + threadIdx.x);
+            }
+        }
+    }
+
+    static __device__ bool last_to_arrive(int* arrivals) {
+        __shared__ bool last;
+        __threadfence();
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            last = atomicAdd(arrivals, 1) == gridDim.z - 1;
+            if (last) {
+                *arrivals = 0;
+            }
+        }
+        __syncthreads();
+        __threadfence();
+        return last;
+    }
+
+    static __device__ __forceinline__ void store(const Job& job, int tile, const Sums& total) {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+        for (int i = 0; i < NT * 4; ++i) {
+            job.store(i / 4 * 8 + lane % 4 * 2 + i % 2,
+                      (tile + warp) * UNIT_OUTPUTS + lane / 4 + i % 4 / 2 * 8,
+                      total[i / 4][i % 4]);
         }
     }
 };

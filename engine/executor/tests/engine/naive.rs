@@ -8,13 +8,15 @@ use engine_backend::{
     Activation, AttentionShape, Backend, BackendError, CacheShape, Event, ExpertInput, Heads, Rope,
     RopePairs, Router, StepLayout, Tensor,
 };
-use half::f16;
+use half::{bf16, f16};
 
 use crate::floats::floats;
 
 /// Where numbers lose digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rounding {
+    /// What products meet, weights as well as inputs, becomes bf16; keys and values become halves.
+    Bf16,
     /// Nowhere but in the weights' own types.
     None,
     /// Keys and values become halves; what meets quantised weights becomes bytes, 32 with one
@@ -76,7 +78,7 @@ impl Naive {
     fn kept(&self, value: f32) -> f32 {
         match self.rounding {
             Rounding::None => value,
-            Rounding::Served => f16::from_f32(value).to_f32(),
+            Rounding::Bf16 | Rounding::Served => f16::from_f32(value).to_f32(),
         }
     }
 
@@ -84,7 +86,7 @@ impl Naive {
     fn product(&self, x: &[f32], weight: &Matrix, bias: Option<&Vec<f32>>, out: &mut [f32]) {
         let met = self.met(x);
         for (index, (weight, quantised)) in weight_rows(weight).enumerate() {
-            let x = if quantised { &met } else { x };
+            let x = if quantised || self.rounding == Rounding::Bf16 { &met } else { x };
             out[index] = dot(x, weight) + bias.map_or(0.0, |bias| bias[index]);
         }
     }
@@ -92,6 +94,7 @@ impl Naive {
     /// Inputs as quantised weights meet them.
     fn met(&self, x: &[f32]) -> Vec<f32> {
         match self.rounding {
+            Rounding::Bf16 => x.iter().copied().map(as_bf16).collect(),
             Rounding::None => x.to_vec(),
             Rounding::Served => x.chunks(32).flat_map(as_bytes).collect(),
         }
@@ -143,7 +146,10 @@ impl Backend for Naive {
             let (dtype, bytes) = (part.dtype, part.bytes.chunks_exact(part.dtype.block_bytes()));
             bytes.flat_map(|block| floats(dtype, block)).collect::<Vec<_>>()
         };
-        let values = parts.iter().flat_map(blocks).collect();
+        let mut values: Vec<_> = parts.iter().flat_map(blocks).collect();
+        if self.rounding == Rounding::Bf16 {
+            values.iter_mut().for_each(|value| *value = as_bf16(*value));
+        }
         let quantised = parts
             .iter()
             .flat_map(|part| std::iter::repeat_n(part.dtype.block_elements() > 1, part.rows))
@@ -365,6 +371,10 @@ impl Backend for Naive {
 
 fn weight_rows(weight: &Matrix) -> impl Iterator<Item = (&[f32], bool)> {
     weight.values.chunks_exact(weight.cols).zip(weight.quantised.iter().copied())
+}
+
+fn as_bf16(x: f32) -> f32 {
+    bf16::from_f32(x).to_f32()
 }
 
 fn as_bytes(unit: &[f32]) -> Vec<f32> {

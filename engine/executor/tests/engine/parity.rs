@@ -140,6 +140,17 @@ fn halves_cost_little() {
     }
 }
 
+/// What bf16 in products costs, as devices with tensor cores round: against the CPU, which rounds
+/// nothing but what it keeps.
+#[test]
+fn halves_in_products_cost_more() {
+    for code in [F32, BF16] {
+        let Error { mean, largest } = compare(Family::Llama, Elements::all(code), Rounding::Bf16);
+        assert!(mean < 3e-2 && largest < 1.5e-1, "{code}: {mean:e} {largest:e}");
+        assert!(mean > 1e-4, "it does cost something");
+    }
+}
+
 /// What bytes cost on top: activations meet quantised weights with seven bits and a sign.
 #[test]
 fn bytes_cost_more() {
