@@ -1,7 +1,7 @@
 //! Small models as a whole.
 
 use engine::{BackendExecutor, Config, KvType, ModelFile};
-use engine_contract::{Outcome, Sampling};
+use engine_contract::{Outcome, Sampling, TokenId};
 use engine_cuda::CudaBackend;
 
 use crate::continuation::{self, Case};
@@ -12,9 +12,6 @@ use crate::naive::Rounding;
 use crate::reference;
 
 const TRAINED: &str = "qwen3_moe_tiny/model-q4_k_m.gguf";
-/// Where the reference's first choice leads by more than this, bf16 makes the same: it costs an
-/// expert now and then, and then a logit is far off.
-const DOUBT: f32 = 0.6;
 const ALONE: Cuts = Cuts { depth: 1, chunk_max: usize::MAX, running_max: 1 };
 
 fn engine(backend: CudaBackend, file: &ModelFile) -> BackendExecutor<CudaBackend> {
@@ -22,7 +19,8 @@ fn engine(backend: CudaBackend, file: &ModelFile) -> BackendExecutor<CudaBackend
     BackendExecutor::new(backend, file, &config).expect("a model that can run")
 }
 
-/// Greedy continuations of the references' texts while the reference is sure.
+/// Greedy continuations of the references' texts. What bf16 costs is an expert now and then, and then
+/// a text may go on differently: most must not.
 #[test]
 fn a_trained_mixture_goes_on_as_its_reference() {
     let Some(cuda) = gpu() else { return };
@@ -31,10 +29,12 @@ fn a_trained_mixture_goes_on_as_its_reference() {
     let jobs: Vec<_> = cases.iter().map(Case::job).collect();
     let cuts = Cuts { depth: 2, chunk_max: 64, running_max: jobs.len() };
     let drawn = Driver::run(&mut engine, &jobs, cuts, 1, 0);
-    for (case, drawn) in cases.iter().zip(&drawn) {
-        let equal = case.is_equal(drawn, DOUBT);
-        assert!(equal || !case.is_sure(DOUBT), "{}", case.name);
-    }
+    let token = |&id: &u32| Outcome::Token(TokenId(id));
+    let pairs = cases.iter().zip(&drawn);
+    let right = pairs
+        .filter(|(case, drawn)| case.greedy.iter().map(token).eq(drawn.iter().copied()))
+        .count();
+    assert!(right >= 7, "{right} of {} go on as the reference", cases.len());
 }
 
 /// Every family's logits after each token of its text, drawn one by one.
@@ -76,15 +76,20 @@ fn a_trained_mixture_s_logits_are_those_of_plain_loops() {
     for case in &cases {
         let text = || case.text(case.greedy.len());
         let found = one_by_one(&mut engine, text());
-        case.error(&found, 2.0);
-        let expected = reference::plain(&file, text(), Rounding::Bf16);
-        let pairs = found.iter().flatten().zip(expected.iter().flatten());
-        errors.extend(pairs.map(|(found, expected)| (found - expected).abs()));
+        let plain = reference::plain(&file, text(), Rounding::Bf16);
+        assert_eq!(found.len(), plain.len());
+        let off = |(found, plain): (&Vec<f32>, &Vec<f32>)| {
+            let pairs = found.iter().zip(plain);
+            pairs.map(|(found, plain)| (found - plain).abs()).fold(0.0, f32::max)
+        };
+        errors.extend(found.iter().zip(&plain).map(off));
     }
+    // Where sums differ in their last bit, an expert may be another, but rarely is.
     errors.sort_by(f32::total_cmp);
-    // Where sums differ in their last bit, an expert may still be another, but rarely is.
-    let part = |share: f64| errors[(errors.len() as f64 * share) as usize];
-    assert!(part(0.5) < 0.01 && part(0.99) < 0.3, "{} {}", part(0.5), part(0.99));
+    let part = |share: f64| errors[((errors.len() - 1) as f64 * share) as usize];
+    let [half, most, all] = [0.5, 0.95, 1.0].map(part);
+    println!("largest errors of positions: {half}, {most}, {all}");
+    assert!(half < 0.03 && most < 0.5, "largest errors of positions: {half}, {most}, {all}");
 }
 
 fn one_by_one(engine: &mut BackendExecutor<CudaBackend>, text: Text) -> Vec<Vec<f32>> {

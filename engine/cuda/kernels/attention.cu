@@ -4,25 +4,83 @@
 
 extern __shared__ __align__(128) uint8_t room[];
 
-// Folds the chunks of one position, whose first is `piece`.
+// What a chunk counts beside those before it, and they beside it.
+struct Weights {
+    float before, its;
+};
+
+// Chunks that are folded together, so that their loads don't wait for one another.
+constexpr int TOGETHER = 8;
+
+// Folds the chunks of one position, the first of which is the piece `first`.
+template <int DIM>
 __device__ void fold(const Attention& p, Piece piece, size_t first, int head, int heads) {
-    for (int i = threadIdx.x; i < heads * p.dim; i += blockDim.x) {
-        const int row = i / p.dim, col = i % p.dim;
-        float total = 0.0f, sum = 0.0f, most = -INFINITY;
-        for (int chunk = 0; chunk < piece.chunks; ++chunk) {
-            size_t at = ((first + chunk) * p.keys + head) * QUERIES + row;
-            const float* partial = p.partial + at * (p.dim + 2);
-            const float its_most = __ldcg(partial + p.dim + 1);
-            float largest = fmaxf(most, its_most);
-            float mine = exp2_fast(most - Running<1>::finite(largest));
-            float its = exp2_fast(its_most - Running<1>::finite(largest));
-            total = Running<1>::folded(total, mine, __ldcg(partial + col), its);
-            sum = Running<1>::folded(sum, mine, __ldcg(partial + p.dim), its);
-            most = largest;
+    __shared__ Weights weights[TOGETHER][QUERIES];
+    __shared__ float largest[QUERIES], sums[QUERIES];
+    constexpr int EACH = QUERIES * DIM / THREADS;
+    const auto partial = [&](int chunk, int row) {
+        size_t at = ((first + chunk) * p.keys + head) * QUERIES + row;
+        return p.partial + at * (p.dim + 2);
+    };
+    const int values = heads * p.dim;
+    float totals[EACH] = {};
+    for (int begin = 0; begin < piece.chunks; begin += TOGETHER) {
+        const int count = min(TOGETHER, piece.chunks - begin);
+        __syncthreads();
+        if (threadIdx.x < heads) {
+            const int row = threadIdx.x;
+            float most = begin == 0 ? -INFINITY : largest[row];
+            float sum = begin == 0 ? 0.0f : sums[row];
+            float2 ends[TOGETHER];
+#pragma unroll
+            for (int i = 0; i < TOGETHER; ++i) {
+                const float* end = partial(begin + min(i, count - 1), row) + p.dim;
+                ends[i] = __ldcg(reinterpret_cast<const float2*>(end));
+            }
+#pragma unroll
+            for (int i = 0; i < TOGETHER; ++i) {
+                if (i < count) {
+                    float next = fmaxf(most, ends[i].y);
+                    Weights both = {exp2_fast(most - Running<1>::finite(next)),
+                                    exp2_fast(ends[i].y - Running<1>::finite(next))};
+                    sum = Running<1>::folded(sum, both.before, ends[i].x, both.its);
+                    weights[i][row] = both;
+                    most = next;
+                }
+            }
+            largest[row] = most, sums[row] = sum;
         }
-        p.out[static_cast<size_t>(piece.token) * p.queries * p.dim +
-              (head * p.sharing() + p.head_tile * QUERIES + row) * p.dim + col] =
-            __float2bfloat16_rn(total / sum);
+        __syncthreads();
+#pragma unroll
+        for (int nth = 0; nth < EACH; ++nth) {
+            const int value = nth * THREADS + threadIdx.x;
+            if (value < values) {
+                const int row = value / p.dim, col = value % p.dim;
+                float parts[TOGETHER];
+#pragma unroll
+                for (int i = 0; i < TOGETHER; ++i) {
+                    parts[i] = i < count ? __ldcg(partial(begin + i, row) + col) : 0.0f;
+                }
+#pragma unroll
+                for (int i = 0; i < TOGETHER; ++i) {
+                    if (i < count) {
+                        const Weights both = weights[i][row];
+                        totals[nth] =
+                            Running<1>::folded(totals[nth], both.before, parts[i], both.its);
+                    }
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (int nth = 0; nth < EACH; ++nth) {
+        const int value = nth * THREADS + threadIdx.x;
+        if (value < values) {
+            const size_t token = static_cast<size_t>(piece.token) * p.queries;
+            const int first_head = head * p.sharing() + p.head_tile * QUERIES;
+            p.out[(token + first_head) * p.dim + value] =
+                __float2bfloat16_rn(totals[nth] / sums[value / p.dim]);
+        }
     }
 }
 
@@ -158,7 +216,7 @@ __device__ void attend_piece(const Attention& p) {
     if (piece.chunks > 1) {
         const size_t first_piece = blockIdx.x - piece.chunk;
         if (last_to_arrive(p.arrivals + first_piece * p.keys + head, piece.chunks)) {
-            fold(p, piece, first_piece, head, heads);
+            fold<DIM>(p, piece, first_piece, head, heads);
         }
     }
 }
@@ -271,11 +329,11 @@ __device__ void attend_span(const Attention& p) {
 
 // Grid: pieces, or tiles of spans; heads of keys and values.
 #define ATTEND(DIM)                                                                          \
-    extern "C" __global__ void __launch_bounds__(128)                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                    \
         attend_piece_##DIM(const __grid_constant__ Attention p) {                            \
         attend_piece<DIM>(p);                                                                \
     }                                                                                        \
-    extern "C" __global__ void __launch_bounds__(128)                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                    \
         attend_span_##DIM(const __grid_constant__ Attention p) {                             \
         attend_span<DIM>(p);                                                                 \
     }

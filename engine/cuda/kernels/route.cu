@@ -21,10 +21,22 @@ struct Route {
     __device__ int words() const { return (num_experts + 31) / 32; }
 };
 
-// One position, by one warp. A share is a positive float, so that its bits are in its order; of equal
-// ones the first expert wins.
-__device__ void choose(const Route& p, int position, float* shares) {
+struct Choice {
+    float share;
+    int expert;
+};
+
+// Room for one position: its shares, then its choices.
+__device__ __forceinline__ float* room_of(const Route& p, uint32_t* room, int which) {
+    return reinterpret_cast<float*>(room) + which * (p.num_experts + 2 * p.chosen);
+}
+
+// One position, by one warp; its experts go to `experts`, and their bits to `masks`. A share is a
+// positive float, so that its bits are in its order; of equal ones the first expert wins.
+__device__ void choose(const Route& p, int position, float* shares, int* experts,
+                       uint32_t* masks) {
     const int lane = threadIdx.x % 32;
+    auto choices = reinterpret_cast<Choice*>(shares + p.num_experts);
     const float* scores = p.scores + static_cast<size_t>(position) * p.num_experts;
     float most = -INFINITY;
     for (int i = lane; i < p.num_experts; i += 32) {
@@ -38,7 +50,7 @@ __device__ void choose(const Route& p, int position, float* shares) {
         sum += shares[i];
     }
     sum = warp_sum(sum);
-    float taken = 0.0f, mine = 0.0f;
+    float taken = 0.0f;
     uint32_t mask = 0;
     for (int n = 0; n < p.chosen; ++n) {
         // Taken ones are negative. What is not a number is larger than all.
@@ -58,48 +70,26 @@ __device__ void choose(const Route& p, int position, float* shares) {
         __syncwarp();
         if (lane == 0) {
             shares[expert] = -1.0f;
-            p.experts[position * p.chosen + n] = expert;
+            choices[n] = {share, expert};
         }
         __syncwarp();
         taken += share;
         mask |= lane == expert / 32 ? 1u << (expert % 32) : 0;
-        if (n % 32 == lane) {
-            mine = share;
-        }
-        if (n % 32 == 31 || n + 1 == p.chosen) {
-            int at = n / 32 * 32 + lane;
-            if (at < p.chosen) {
-                p.weights[position * p.chosen + at] = mine;
-            }
-        }
     }
     const float of = p.normalised ? taken : sum;
-    __syncwarp();
     for (int n = lane; n < p.chosen; n += 32) {
-        p.weights[position * p.chosen + n] /= of;
+        p.weights[position * p.chosen + n] = choices[n].share / of;
+        experts[n] = choices[n].expert;
     }
     if (lane < p.words()) {
-        p.masks[static_cast<size_t>(position) * p.words() + lane] = mask;
+        masks[lane] = mask;
     }
 }
 
 // Sorts all choices by expert, then by position, by one block of 32 warps.
-__device__ void sort(const Route& p, uint32_t* room) {
+__device__ void sort(const Route& p, const int* experts, const uint32_t* masks) {
     __shared__ int counts[EXPERTS_MAX + 1], tiles[EXPERTS_MAX + 1];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, words = p.words();
-    const uint32_t* masks = p.masks;
-    const int* experts = p.experts;
-    if (p.positions <= p.kept) {
-        auto kept = reinterpret_cast<int*>(room + p.positions * words);
-        for (int i = threadIdx.x; i < p.positions * words; i += 1024) {
-            room[i] = p.masks[i];
-        }
-        for (int i = threadIdx.x; i < p.positions * p.chosen; i += 1024) {
-            kept[i] = p.experts[i];
-        }
-        masks = room, experts = kept;
-        __syncthreads();
-    }
     auto strip = [&](int expert, int first) {
         int position = first + lane;
         bool chosen = position < p.positions &&
@@ -176,7 +166,8 @@ extern "C" __global__ void __launch_bounds__(128) route_choose(const __grid_cons
     wait_for_previous();
     const int warp = threadIdx.x / 32, position = blockIdx.x * 4 + warp;
     if (position < p.positions) {
-        choose(p, position, reinterpret_cast<float*>(room) + warp * p.num_experts);
+        choose(p, position, room_of(p, room, warp), p.experts + position * p.chosen,
+               p.masks + static_cast<size_t>(position) * p.words());
     }
 }
 
@@ -184,17 +175,35 @@ extern "C" __global__ void __launch_bounds__(128) route_choose(const __grid_cons
 extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_constant__ Route p) {
     release_next();
     wait_for_previous();
-    sort(p, room);
+    const uint32_t* masks = p.masks;
+    const int* experts = p.experts;
+    if (p.positions <= p.kept) {
+        const int words = p.positions * p.words();
+        auto kept = reinterpret_cast<int*>(room + words);
+        for (int i = threadIdx.x; i < words; i += 1024) {
+            room[i] = p.masks[i];
+        }
+        for (int i = threadIdx.x; i < p.positions * p.chosen; i += 1024) {
+            kept[i] = p.experts[i];
+        }
+        masks = room, experts = kept;
+        __syncthreads();
+    }
+    sort(p, experts, masks);
 }
 
 // Both, for no more positions than a block has warps.
 extern "C" __global__ void __launch_bounds__(1024) route_few(const __grid_constant__ Route p) {
     release_next();
     wait_for_previous();
-    const int warp = threadIdx.x / 32;
+    const int warp = threadIdx.x / 32, words = p.words();
+    auto experts = reinterpret_cast<int*>(room);
+    uint32_t* masks = room + p.positions * p.chosen;
+    uint32_t* rest = masks + p.positions * words;
+    rest += (rest - room) % 2;
     if (warp < p.positions) {
-        choose(p, warp, reinterpret_cast<float*>(room) + warp * p.num_experts);
+        choose(p, warp, room_of(p, rest, warp), experts + warp * p.chosen, masks + warp * words);
     }
     __syncthreads();
-    sort(p, room);
+    sort(p, experts, masks);
 }

@@ -5,6 +5,7 @@
 // by byte from the top, with a histogram each time: of tokens for `top_k`, of probability for
 // `top_p` and for the draw itself. Probabilities are summed as whole numbers, so that no order of
 // threads shows.
+#include <cfloat>
 #include <cstdint>
 
 #include "device/step.cuh"
@@ -20,6 +21,8 @@ struct Sample {
 
 constexpr int THREADS = 1024;
 constexpr uint32_t NOT_FINITE = ~0u;
+// Loads of a thread that are under way together.
+constexpr int AHEAD = 8;
 
 struct Room {
     unsigned long long histogram[256];
@@ -234,11 +237,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample(const __grid_consta
     float most = -INFINITY;
     uint32_t first = NOT_FINITE;
     bool finite = true;
-    for (int i = threadIdx.x; i < p.width; i += THREADS) {
-        float logit = logits[i];
-        finite = finite && isfinite(logit);
-        if (logit > most) {
-            most = logit, first = i;
+    for (int begin = threadIdx.x; begin < p.width; begin += AHEAD * THREADS) {
+        float ahead[AHEAD];
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) {
+            int at = begin + i * THREADS;
+            ahead[i] = at < p.width ? logits[at] : -FLT_MAX;
+        }
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) {
+            finite = finite && isfinite(ahead[i]);
+            if (ahead[i] > most) {
+                most = ahead[i], first = begin + i * THREADS;
+            }
         }
     }
     finite = __syncthreads_and(finite);

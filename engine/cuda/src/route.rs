@@ -192,14 +192,14 @@ impl RouteKernels {
 
     fn enqueue(&self, queue: &Queue, positions: usize, router: Router, params: &Route) {
         const TOGETHER: usize = 4;
-        let shares = |positions: usize| 4 * positions * router.experts;
+        let shares = |positions: usize| 4 * positions * (router.experts + 2 * router.chosen);
         let each = 4 * (router.experts.div_ceil(32) + router.chosen);
         let kept = if positions <= KEPT_MAX { positions * each } else { 0 };
         // SAFETY: there is a row of scores for each position, and so it is with the routes' arrays;
         // tiles have room for the most that there can be.
         unsafe {
             if positions <= FEW_MAX {
-                let shared = kept.max(shares(positions));
+                let shared = kept + 4 + shares(positions);
                 let grid = Grid { shared, ..Grid::new((1, 1), 32 * FEW_MAX) };
                 queue.launch(self.few, grid, params);
                 return;

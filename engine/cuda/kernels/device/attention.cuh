@@ -22,6 +22,7 @@
 constexpr int RUN = 64;
 constexpr int CHUNK = 2 * RUN;
 constexpr int QUERIES = 16;
+constexpr int THREADS = 128;
 
 struct Attention {
     const float* qkv;        // [positions, (queries + 2 keys) dim]
@@ -107,23 +108,27 @@ struct Run {
     static constexpr int BYTES = 2 * RUN * STRIDE * 2;
 
     // Brings the positions below `end`; zeros for the others, since what was never written may be
-    // anything.
+    // anything. Blocks are looked up all at once, before anything waits for them.
     static __device__ void fetch(const Attention& p, const uint32_t* blocks, int head, int start,
                                  int end, __half* to) {
-        constexpr int PIECES = DIM / 8;
-        for (int i = threadIdx.x; i < RUN * PIECES; i += blockDim.x) {
-            int row = i / PIECES, col = i % PIECES * 8, position = start + row;
+        constexpr int PIECES = DIM / 8, EACH = THREADS / PIECES, STEPS = RUN / EACH;
+        const int col = threadIdx.x % PIECES * 8;
+        const size_t values = static_cast<size_t>(p.block_size) * p.dim;
+        uint32_t block[STEPS];
+#pragma unroll
+        for (int step = 0; step < STEPS; ++step) {
+            int position = start + threadIdx.x / PIECES + step * EACH;
+            block[step] = position < end ? blocks[position / p.block_size] : 0;
+        }
+#pragma unroll
+        for (int step = 0; step < STEPS; ++step) {
+            int row = threadIdx.x / PIECES + step * EACH, position = start + row;
             bool valid = position < end && col < p.dim;
-            const __half* from = p.cache;
-            size_t values = 0;
-            if (valid) {
-                size_t block = blocks[position / p.block_size];
-                size_t part = (block * p.keys + head) * 2 * p.block_size;
-                from += (part + position % p.block_size) * p.dim + col;
-                values = static_cast<size_t>(p.block_size) * p.dim;
-            }
+            size_t part = (static_cast<size_t>(block[step]) * p.keys + head) * 2 * p.block_size;
+            const __half* from = p.cache + (part + position % p.block_size) * p.dim;
+            from = valid ? from + col : p.cache;
             copy_16(to + row * STRIDE + col, from, valid);
-            copy_16(to + (RUN + row) * STRIDE + col, from + values, valid);
+            copy_16(to + (RUN + row) * STRIDE + col, valid ? from + values : from, valid);
         }
     }
 
