@@ -5,6 +5,7 @@
 
 mod attention;
 #[path = "../golden/continuation.rs"]
+#[expect(dead_code, reason = "more is there for the CPU")]
 mod continuation;
 #[path = "../../engine/executor/tests/engine/dice.rs"]
 mod dice;

@@ -1,6 +1,7 @@
 //! Why an engine cannot be built.
 
 use engine_backend::BackendError;
+use engine_cuda::OpenError;
 use engine_model::{GgufError, ModelError};
 
 use crate::{ConfigError, Device};
@@ -21,6 +22,9 @@ pub enum LoadError {
     /// A setting out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// No GPU can be used.
+    #[error("device `cuda` cannot be used: {0}; use `cpu` or `auto`")]
+    Cuda(#[from] OpenError),
     /// A device that this build has no engine for.
     #[error(
         "device `{device}` cannot be used: this build has no {engine} engine; use `cpu` or `auto`"

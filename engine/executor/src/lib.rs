@@ -28,6 +28,7 @@ pub use text::{SamplingDefaults, TextAssets, TokenizerAssets, TokenizerFile, Voc
 use engine_contract::Executor;
 pub use engine_cpu::ActivationType;
 use engine_cpu::CpuBackend;
+use engine_cuda::CudaBackend;
 
 /// Builds the engine that runs a file's model, on the thread that will own it.
 ///
@@ -35,12 +36,20 @@ use engine_cpu::CpuBackend;
 /// The model cannot run, the device is not there, a setting is out of range, or memory is short.
 pub fn load(file: &ModelFile, config: &Config) -> Result<Box<dyn Executor>, LoadError> {
     match config.device {
-        Device::Auto | Device::Cpu => {
-            let backend = CpuBackend::new(config.threads);
-            let backend = backend.with_activations(config.activation_type);
+        Device::Auto => match CudaBackend::new() {
+            Ok(backend) => Ok(Box::new(BackendExecutor::new(backend, file, config)?)),
+            Err(_) => on_cpu(file, config),
+        },
+        Device::Cpu => on_cpu(file, config),
+        Device::Cuda => {
+            let backend = CudaBackend::new()?;
             Ok(Box::new(BackendExecutor::new(backend, file, config)?))
         }
-        Device::Cuda => Err(LoadError::Device { device: config.device, engine: "CUDA" }),
         Device::Sim => Err(LoadError::Device { device: config.device, engine: "simulated" }),
     }
+}
+
+fn on_cpu(file: &ModelFile, config: &Config) -> Result<Box<dyn Executor>, LoadError> {
+    let backend = CpuBackend::new(config.threads);
+    Ok(Box::new(BackendExecutor::new(backend, file, config)?))
 }

@@ -121,12 +121,16 @@ fn an_address_in_use_is_refused() {
 }
 
 #[test]
-fn a_device_that_this_build_has_not_is_refused() {
+fn a_device_that_is_not_there_is_refused() {
+    // Where there is one, this would serve.
+    if std::path::Path::new("/dev/nvidiactl").exists() {
+        return;
+    }
     for command in [&["serve", "--port", "0"][..], &["generate", "--prompt", "x"]] {
         let options = ["--model", "tiny.gguf", "--device", "cuda", "--log-level", "off"];
         let outcome = desk().run(&[command, &options].concat());
         assert_eq!(outcome.code, Some(1));
-        assert!(outcome.err.contains("this build has no CUDA engine"), "{outcome:?}");
+        assert!(outcome.err.contains("device `cuda` cannot be used: "), "{outcome:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What `load` builds, and what it refuses.
 
 use engine::{Config, Device, ModelFile};
+use engine_cuda::CudaBackend;
 
 use crate::blocks::F16;
 use crate::tiny::{self, CONTEXT, Elements, VOCAB};
@@ -28,10 +29,12 @@ fn an_engine_tells_its_sizes() {
 
 #[test]
 fn devices_that_are_not_there_are_refused_in_words() {
-    assert_eq!(
-        refusal(&Config { device: Device::Cuda, ..Config::default() }),
-        "device `cuda` cannot be used: this build has no CUDA engine; use `cpu` or `auto`"
-    );
+    if let Err(absent) = CudaBackend::new() {
+        assert_eq!(
+            refusal(&Config { device: Device::Cuda, ..Config::default() }),
+            format!("device `cuda` cannot be used: {absent}; use `cpu` or `auto`")
+        );
+    }
     assert_eq!(
         refusal(&Config { device: Device::Sim, ..Config::default() }),
         "device `sim` cannot be used: this build has no simulated engine; use `cpu` or `auto`"
