@@ -27,62 +27,55 @@ struct Choice {
 };
 
 // Room for one position: its shares, then its choices.
-__device__ __forceinline__ float* room_of(const Route& p, uint32_t* room, int which) {
-    return reinterpret_cast<float*>(room) + which * (p.num_experts + 2 * p.chosen);
+__device__ __forceinline__ uint32_t* room_of(const Route& p, uint32_t* room, int which) {
+    return room + which * (p.num_experts + 2 * p.chosen);
 }
 
-// One position, by one warp; its experts go to `experts`, and their bits to `masks`. A share is a
-// positive float, so that its bits are in its order; of equal ones the first expert wins.
-__device__ void choose(const Route& p, int position, float* shares, int* experts,
-                       uint32_t* masks) {
+// One position, by one warp; its experts go to `experts`. A share is a positive float, so that its
+// bits are in its order; of equal ones the first expert wins.
+__device__ void choose(const Route& p, int position, uint32_t* shares, int* experts) {
     const int lane = threadIdx.x % 32;
     auto choices = reinterpret_cast<Choice*>(shares + p.num_experts);
     const float* scores = p.scores + static_cast<size_t>(position) * p.num_experts;
     float most = -INFINITY;
     for (int i = lane; i < p.num_experts; i += 32) {
-        shares[i] = scores[i];
-        most = fmaxf(most, shares[i]);
+        shares[i] = __float_as_uint(scores[i]);
+        most = fmaxf(most, __uint_as_float(shares[i]));
     }
     most = warp_max(most);
     float sum = 0.0f;
     for (int i = lane; i < p.num_experts; i += 32) {
-        shares[i] = fabsf(expf(shares[i] - most));
-        sum += shares[i];
+        // What is not a number is larger than all.
+        float share = fabsf(expf(__uint_as_float(shares[i]) - most));
+        sum += share;
+        // Nothing is left of what was taken.
+        shares[i] = __float_as_uint(share) + 1;
     }
     sum = warp_sum(sum);
     float taken = 0.0f;
-    uint32_t mask = 0;
     for (int n = 0; n < p.chosen; ++n) {
-        // Taken ones are negative. What is not a number is larger than all.
-        unsigned long long best = 0;
+        uint32_t best = 0, at = ~0u;
         for (int i = lane; i < p.num_experts; i += 32) {
-            uint32_t bits = __float_as_uint(shares[i]);
-            unsigned long long key = static_cast<unsigned long long>(bits + 1) << 32 |
-                                     static_cast<uint32_t>(~i);
-            best = bits >> 31 ? best : max(best, key);
+            if (shares[i] > best) {
+                best = shares[i], at = i;
+            }
         }
-#pragma unroll
-        for (int offset = 16; offset > 0; offset /= 2) {
-            best = max(best, __shfl_xor_sync(~0u, best, offset));
-        }
-        const int expert = static_cast<int>(~static_cast<uint32_t>(best));
-        const float share = shares[expert];
-        __syncwarp();
-        if (lane == 0) {
-            shares[expert] = -1.0f;
-            choices[n] = {share, expert};
-        }
-        __syncwarp();
+        const uint32_t largest = __reduce_max_sync(~0u, best);
+        const uint32_t expert = __reduce_min_sync(~0u, best == largest ? at : ~0u);
+        const float share = __uint_as_float(largest - 1);
         taken += share;
-        mask |= lane == expert / 32 ? 1u << (expert % 32) : 0;
+        if (at == expert) {
+            shares[expert] = 0;
+        }
+        if (lane == n % 32) {
+            choices[n] = {share, static_cast<int>(expert)};
+        }
+        __syncwarp();
     }
     const float of = p.normalised ? taken : sum;
     for (int n = lane; n < p.chosen; n += 32) {
         p.weights[position * p.chosen + n] = choices[n].share / of;
         experts[n] = choices[n].expert;
-    }
-    if (lane < p.words()) {
-        masks[lane] = mask;
     }
 }
 
@@ -164,10 +157,20 @@ extern __shared__ uint32_t room[];
 extern "C" __global__ void __launch_bounds__(128) route_choose(const __grid_constant__ Route p) {
     release_next();
     wait_for_previous();
-    const int warp = threadIdx.x / 32, position = blockIdx.x * 4 + warp;
-    if (position < p.positions) {
-        choose(p, position, room_of(p, room, warp), p.experts + position * p.chosen,
-               p.masks + static_cast<size_t>(position) * p.words());
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int position = blockIdx.x * 4 + warp;
+    if (position >= p.positions) {
+        return;
+    }
+    int* experts = p.experts + position * p.chosen;
+    choose(p, position, room_of(p, room, warp), experts);
+    __syncwarp();
+    if (lane < p.words()) {
+        uint32_t mask = 0;
+        for (int n = 0; n < p.chosen; ++n) {
+            mask |= experts[n] / 32 == lane ? 1u << (experts[n] % 32) : 0;
+        }
+        p.masks[static_cast<size_t>(position) * p.words() + lane] = mask;
     }
 }
 
@@ -192,18 +195,48 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
     sort(p, experts, masks);
 }
 
-// Both, for no more positions than a block has warps.
+// Both, for few positions: a warp for each, then a thread for each choice, which counts those that
+// come before it.
 extern "C" __global__ void __launch_bounds__(1024) route_few(const __grid_constant__ Route p) {
     release_next();
     wait_for_previous();
-    const int warp = threadIdx.x / 32, words = p.words();
+    const int warp = threadIdx.x / 32, all = p.positions * p.chosen;
     auto experts = reinterpret_cast<int*>(room);
-    uint32_t* masks = room + p.positions * p.chosen;
-    uint32_t* rest = masks + p.positions * words;
-    rest += (rest - room) % 2;
+    int* starts = experts + all;
     if (warp < p.positions) {
-        choose(p, warp, room_of(p, rest, warp), experts + warp * p.chosen, masks + warp * words);
+        choose(p, warp, room_of(p, reinterpret_cast<uint32_t*>(starts + all), warp),
+               experts + warp * p.chosen);
     }
     __syncthreads();
-    sort(p, experts, masks);
+    const int mine = threadIdx.x;
+    if (all == 0 && mine == 0) {
+        *p.num_tiles = 0;
+    }
+    int place = 0, nth = 0, together = 0;
+    if (mine < all) {
+        const int expert = experts[mine];
+        // A position chooses an expert once, and choices are in the order of positions.
+        for (int other = 0; other < all; ++other) {
+            const int its = experts[other];
+            place += its < expert || (its == expert && other < mine);
+            nth += its == expert && other < mine;
+            together += its == expert;
+        }
+        p.rows[place] = mine / p.chosen;
+        p.places[mine] = place;
+        starts[place] = nth % p.tile == 0;
+    }
+    __syncthreads();
+    if (mine < all) {
+        int tile = 0;
+        for (int before = 0; before < place; ++before) {
+            tile += starts[before];
+        }
+        if (nth % p.tile == 0) {
+            p.tiles[tile] = make_int4(experts[mine], place, min(p.tile, together - nth), 0);
+        }
+        if (place + 1 == all) {
+            *p.num_tiles = tile + starts[place];
+        }
+    }
 }

@@ -10,13 +10,16 @@ use crate::buffer::{Buffer, Element};
 use crate::cache::Cache;
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
-use crate::step::{QUERIES, Step};
+use crate::step::{CHUNK, QUERIES, Step};
 
 /// Sizes of heads that kernels are made for; others take the next larger one's.
 const DIMS: [usize; 3] = [64, 128, 256];
-/// Positions whose keys and values are in shared memory together, twice over.
-const RUN: usize = 64;
-const WARPS: usize = 4;
+/// Warps of a block: a lone position's take sixteen positions of a chunk each, a span's as many
+/// queries.
+const PIECE_WARPS: usize = CHUNK / 16;
+const SPAN_WARPS: usize = 4;
+/// Heads up to this size have keys and values in shared memory together.
+const BOTH_MAX: usize = 128;
 
 /// The kernels, for each of [`DIMS`].
 pub(crate) struct Attentions {
@@ -91,10 +94,10 @@ impl Attentions {
     /// Spans of several positions.
     fn spans(&self, queue: &Queue, heads: Heads, step: &Step, params: &Params) {
         let sharing = heads.queries / heads.keys_values;
-        let tiles = |count: &usize| (count * sharing).div_ceil(WARPS * QUERIES);
+        let tiles = |count: &usize| (count * sharing).div_ceil(SPAN_WARPS * QUERIES);
         let tiles = step.lengths().iter().map(tiles).sum();
         let (which, shared) = kind(heads.dim);
-        let grid = Grid { blocks: (tiles, heads.keys_values, 1), threads: 32 * WARPS, shared };
+        let grid = Grid { blocks: (tiles, heads.keys_values, 1), threads: 32 * SPAN_WARPS, shared };
         // SAFETY: block tables cover the spans' positions, in a cache of these heads.
         unsafe { queue.launch(self.spans[which], grid, params) };
     }
@@ -106,7 +109,8 @@ impl Attentions {
         let (which, shared) = kind(heads.dim);
         for head_tile in 0..sharing.div_ceil(QUERIES) {
             let params = Params { head_tile: head_tile as i32, ..*params };
-            let grid = Grid { blocks: (pieces, heads.keys_values, 1), threads: 32 * WARPS, shared };
+            let grid =
+                Grid { blocks: (pieces, heads.keys_values, 1), threads: 32 * PIECE_WARPS, shared };
             // SAFETY: as for spans; every piece has its room in the step's memory, which was made
             // for the largest cache.
             unsafe { queue.launch(self.pieces[which], grid, &params) };
@@ -118,5 +122,6 @@ impl Attentions {
 fn kind(dim: usize) -> (usize, usize) {
     let which = DIMS.iter().position(|most| dim <= *most);
     let which = which.unwrap_or_else(|| panic!("heads of {dim} are refused with their cache"));
-    (which, 2 * 2 * RUN * (DIMS[which] + 8) * 2)
+    let tensors = if DIMS[which] <= BOTH_MAX { 2 } else { 1 };
+    (which, tensors * CHUNK * (DIMS[which] + 8) * size_of::<u16>())
 }

@@ -13,8 +13,6 @@ use crate::queue::{Grid, Queue};
 /// Most experts of a layer: what a block keeps of a position's scores.
 const EXPERTS_MAX: usize = 1024;
 
-/// Positions that one block routes, a warp for each.
-const FEW_MAX: usize = 32;
 /// Positions whose choices a block keeps in shared memory while it sorts them.
 const KEPT_MAX: usize = 256;
 
@@ -191,23 +189,23 @@ impl RouteKernels {
     }
 
     fn enqueue(&self, queue: &Queue, positions: usize, router: Router, params: &Route) {
+        const THREADS: usize = 1024;
         const TOGETHER: usize = 4;
-        let shares = |positions: usize| 4 * positions * (router.experts + 2 * router.chosen);
-        let each = 4 * (router.experts.div_ceil(32) + router.chosen);
-        let kept = if positions <= KEPT_MAX { positions * each } else { 0 };
+        let Router { experts, chosen, .. } = router;
+        let shares = |positions: usize| 4 * positions * (experts + 2 * chosen);
         // SAFETY: there is a row of scores for each position, and so it is with the routes' arrays;
         // tiles have room for the most that there can be.
         unsafe {
-            if positions <= FEW_MAX {
-                let shared = kept + 4 + shares(positions);
-                let grid = Grid { shared, ..Grid::new((1, 1), 32 * FEW_MAX) };
-                queue.launch(self.few, grid, params);
+            if positions <= THREADS / 32 && positions * chosen <= THREADS {
+                let shared = 8 * positions * chosen + shares(positions);
+                queue.launch(self.few, Grid { shared, ..Grid::new((1, 1), THREADS) }, params);
                 return;
             }
             let grid = Grid::new((positions.div_ceil(TOGETHER), 1), 32 * TOGETHER);
             queue.launch(self.choose, Grid { shared: shares(TOGETHER), ..grid }, params);
-            let grid = Grid { shared: kept, ..Grid::new((1, 1), 1024) };
-            queue.launch(self.sort, grid, params);
+            let kept = if positions <= KEPT_MAX { positions } else { 0 };
+            let shared = 4 * kept * (experts.div_ceil(32) + chosen);
+            queue.launch(self.sort, Grid { shared, ..Grid::new((1, 1), THREADS) }, params);
         }
     }
 }

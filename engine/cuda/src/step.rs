@@ -93,7 +93,8 @@ struct DeviceSpan {
 #[repr(C)]
 struct Piece {
     token: u32,
-    span: u32,
+    position: u32,
+    blocks: u32,
     chunk: u32,
     chunks: u32,
 }
@@ -146,7 +147,7 @@ impl Step {
         limits: Limits,
         caches: &[CacheShape],
     ) -> Result<Self, BackendError> {
-        let partial = caches.iter().map(|shape| shape.heads * QUERIES * (shape.dim + 2)).max();
+        let partial = caches.iter().map(|shape| shape.heads * QUERIES * (shape.dim + 4)).max();
         let heads = caches.iter().map(|shape| shape.heads).max();
         let (places, bytes) = Places::new(&limits, partial.unwrap_or(0), heads.unwrap_or(0));
         let memory = Memory::new(queue.context(), bytes)?;
@@ -217,15 +218,14 @@ impl Step {
                     continue;
                 }
                 let (first, start) = (narrow(span.tokens.start), narrow(span.start));
-                let number = narrow(self.spans.len());
                 let blocks = narrow(span.blocks.start);
-                self.spans.push(DeviceSpan { first, count: narrow(count), start, blocks });
                 if !wants_lone {
+                    self.spans.push(DeviceSpan { first, count: narrow(count), start, blocks });
                     self.lengths.push(count);
                     continue;
                 }
                 let chunks = narrow(span.start / CHUNK + 1);
-                let piece = |chunk| Piece { token: first, span: number, chunk, chunks };
+                let piece = |chunk| Piece { token: first, position: start, blocks, chunk, chunks };
                 self.pieces.extend((0..chunks).map(piece));
             }
         }

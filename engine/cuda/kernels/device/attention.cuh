@@ -1,10 +1,10 @@
 // Exact attention in one pass over the cache (Milakov and Gimelshein, "Online normalizer
 // calculation for softmax", 2018; Dao, "FlashAttention-2", 2023).
 //
-// A sequence's positions are taken in runs of 64 and chunks of two runs, counted from its first.
-// Within a chunk a running maximum is kept; chunks are then folded, the first one first. So what a
-// query sums up in which order depends on its position alone: not on how its prompt was cut, not on
-// the batch, and not on whether one block did it all or one block each chunk.
+// A sequence's positions are taken in chunks of 128, counted from its first. What a query makes of a
+// chunk is relative to its own largest score there; chunks are then folded, the first one first. So
+// what a query sums up in which order depends on its position alone: not on how its prompt was cut,
+// not on the batch, and not on whether one block did it all or one block each chunk.
 //
 // Sixteen queries of one head of keys and values are computed together: its query heads at one
 // position, or at several. Probabilities are f16, as keys and values are; their sum is that of what
@@ -19,10 +19,8 @@
 #include "activation.cuh"
 #include "step.cuh"
 
-constexpr int RUN = 64;
-constexpr int CHUNK = 2 * RUN;
+constexpr int CHUNK = 128;
 constexpr int QUERIES = 16;
-constexpr int THREADS = 128;
 
 struct Attention {
     const float* qkv;        // [positions, (queries + 2 keys) dim]
@@ -31,7 +29,7 @@ struct Attention {
     const Span* spans;       // those of several positions first
     const Piece* pieces;
     bf16* out;               // [positions, queries dim]
-    float* partial;          // of each piece: [heads][QUERIES][dim + 2]
+    float* partial;          // of each piece: [heads][QUERIES][dim + 4]
     int* arrivals;           // of each piece: [heads], zero between launches
     float scale;             // for powers of two
     int queries, keys, dim, block_size;
@@ -45,90 +43,88 @@ struct Attention {
     }
 };
 
+// Where nothing was seen yet, everything is zero, whatever it is relative to.
+__device__ __forceinline__ float finite(float most) {
+    return most == -INFINITY ? 0.0f : most;
+}
+
+// What two parts count when they are brought to the same largest score.
+struct Fold {
+    float before, after;
+
+    // `most` becomes the larger one.
+    __device__ __forceinline__ Fold(float& most, float its) {
+        const float largest = fmaxf(most, its);
+        before = exp2_fast(most - finite(largest));
+        after = exp2_fast(its - finite(largest));
+        most = largest;
+    }
+    __device__ __forceinline__ float operator()(float x, float its) const {
+        return __fmaf_rn(its, after, __fmul_rn(x, before));
+    }
+};
+
 // Two rows of a thread: of outputs, the sum of probabilities, and the largest score.
 template <int TILES>
-struct Running {
-    float out[TILES][4];
-    float sum[4];  // columns are equal
-    float most[2];
+struct Part {
+    float out[TILES][4] = {};
+    float sum[4] = {};  // columns are equal
+    float most[2] = {-INFINITY, -INFINITY};
 
-    __device__ void clear() {
-#pragma unroll
-        for (int tile = 0; tile < TILES; ++tile) {
-            out[tile][0] = out[tile][1] = out[tile][2] = out[tile][3] = 0.0f;
-        }
-        sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
-        most[0] = most[1] = -INFINITY;
-    }
-
-    // Makes `largest` the maximum that everything is relative to.
-    __device__ void raise(const float (&largest)[2]) {
+    __device__ void fold(const Part& after) {
 #pragma unroll
         for (int row = 0; row < 2; ++row) {
-            float factor = exp2_fast(most[row] - finite(largest[row]));
-            most[row] = largest[row];
-#pragma unroll
-            for (int tile = 0; tile < TILES; ++tile) {
-                out[tile][2 * row] *= factor, out[tile][2 * row + 1] *= factor;
-            }
-            sum[2 * row] *= factor, sum[2 * row + 1] *= factor;
-        }
-    }
-
-    // Adds what was computed after.
-    __device__ void fold(const Running& after) {
-#pragma unroll
-        for (int row = 0; row < 2; ++row) {
-            float largest = fmaxf(most[row], after.most[row]);
-            float mine = exp2_fast(most[row] - finite(largest));
-            float its = exp2_fast(after.most[row] - finite(largest));
-            most[row] = largest;
+            const Fold fold(most[row], after.most[row]);
 #pragma unroll
             for (int tile = 0; tile < TILES; ++tile) {
 #pragma unroll
                 for (int i = 2 * row; i < 2 * row + 2; ++i) {
-                    out[tile][i] = folded(out[tile][i], mine, after.out[tile][i], its);
+                    out[tile][i] = fold(out[tile][i], after.out[tile][i]);
                 }
             }
-            sum[2 * row] = folded(sum[2 * row], mine, after.sum[2 * row], its);
+            sum[2 * row] = fold(sum[2 * row], after.sum[2 * row]);
         }
     }
-
-    static __device__ float folded(float before, float mine, float after, float its) {
-        return __fmaf_rn(after, its, __fmul_rn(before, mine));
-    }
-    // Where nothing was seen yet, everything is zero, whatever it is relative to.
-    static __device__ float finite(float most) { return most == -INFINITY ? 0.0f : most; }
 };
 
-// The keys and values of a run in shared memory.
-template <int DIM>
-struct Run {
+// The keys, and the values, of a chunk in shared memory.
+template <int DIM, int THREADS>
+struct Chunk {
     static constexpr int STRIDE = DIM + 8;
-    static constexpr int BYTES = 2 * RUN * STRIDE * 2;
+    static constexpr int ELEMENTS = CHUNK * STRIDE;
+    static constexpr int PIECES = DIM / 8, EACH = THREADS / PIECES, STEPS = CHUNK / EACH;
+
+    // The blocks of the rows that this thread copies, looked up before anything waits for them.
+    struct Rows {
+        uint32_t at[STEPS];  // from the cache's start, in positions of a head
+
+        __device__ Rows(const Attention& p, const uint32_t* blocks, int head, int start, int end) {
+            const int first = start + threadIdx.x / PIECES;
+            uint32_t block[STEPS];
+#pragma unroll
+            for (int step = 0; step < STEPS; ++step) {
+                block[step] = first + step * EACH < end ? blocks[(first + step * EACH) / p.block_size]
+                                                        : 0;
+            }
+#pragma unroll
+            for (int step = 0; step < STEPS; ++step) {
+                at[step] = (block[step] * p.keys + head) * 2 * p.block_size +
+                           (first + step * EACH) % p.block_size;
+            }
+        }
+    };
 
     // Brings the positions below `end`; zeros for the others, since what was never written may be
-    // anything. Blocks are looked up all at once, before anything waits for them.
-    static __device__ void fetch(const Attention& p, const uint32_t* blocks, int head, int start,
-                                 int end, __half* to) {
-        constexpr int PIECES = DIM / 8, EACH = THREADS / PIECES, STEPS = RUN / EACH;
-        const int col = threadIdx.x % PIECES * 8;
-        const size_t values = static_cast<size_t>(p.block_size) * p.dim;
-        uint32_t block[STEPS];
+    // anything. `later` is 0 for keys, and a block's size for values.
+    static __device__ void fetch(const Attention& p, const Rows& rows, int later, int start, int end,
+                                 __half* to) {
+        const int col = threadIdx.x % PIECES * 8, first = threadIdx.x / PIECES;
+        to += first * STRIDE + col;
 #pragma unroll
-        for (int step = 0; step < STEPS; ++step) {
-            int position = start + threadIdx.x / PIECES + step * EACH;
-            block[step] = position < end ? blocks[position / p.block_size] : 0;
-        }
-#pragma unroll
-        for (int step = 0; step < STEPS; ++step) {
-            int row = threadIdx.x / PIECES + step * EACH, position = start + row;
-            bool valid = position < end && col < p.dim;
-            size_t part = (static_cast<size_t>(block[step]) * p.keys + head) * 2 * p.block_size;
-            const __half* from = p.cache + (part + position % p.block_size) * p.dim;
-            from = valid ? from + col : p.cache;
-            copy_16(to + row * STRIDE + col, from, valid);
-            copy_16(to + (RUN + row) * STRIDE + col, valid ? from + values : from, valid);
+        for (int step = 0; step < STEPS; ++step, to += EACH * STRIDE) {
+            bool valid = start + first + step * EACH < end && col < p.dim;
+            size_t from = static_cast<size_t>(rows.at[step] + later) * p.dim + col;
+            copy_16(to, p.cache + (valid ? from : 0), valid);
         }
     }
 
@@ -153,18 +149,22 @@ struct Run {
     // Adds sixteen positions' values, `TILES` groups of eight columns from `col` on.
     template <int TILES>
     static __device__ void add(const __half* values, const uint32_t (&shares)[4], int position,
-                               int col, Running<TILES>& running) {
+                               int col, Part<TILES>& part) {
         const int lane = threadIdx.x % 32;
         const __half* row = values + (position + lane % 16) * STRIDE + col + lane / 16 * 8;
 #pragma unroll
         for (int tile = 0; tile < TILES; tile += 2) {
             uint32_t b[4];
-            load_tiles_transposed(b, row + tile * 8);
-            mma_f16(running.out[tile], shares, b[0], b[1]);
-            mma_f16(running.out[tile + 1], shares, b[2], b[3]);
+            // Of a last tile by itself, the second half is the first once more.
+            load_tiles_transposed(b, tile + 1 < TILES ? row + tile * 8
+                                                      : row + tile * 8 - lane / 16 * 8);
+            mma_f16(part.out[tile], shares, b[0], b[1]);
+            if (tile + 1 < TILES) {
+                mma_f16(part.out[tile + 1], shares, b[2], b[3]);
+            }
         }
         constexpr uint32_t ONES = 0x3c003c00;
-        mma_f16(running.sum, shares, ONES, ONES);
+        mma_f16(part.sum, shares, ONES, ONES);
     }
 
     // Sixteen queries as an operand; `row` says where each is, or null.

@@ -58,14 +58,16 @@ __device__ void product_skinny(const Job& job, int tile, bf16* room) {
     if (EARLY) {
         wait_for_previous();
     }
-    const int chunks = units * UNIT_INPUTS / 8;
-    for (int i = threadIdx.x; i < job.count * chunks; i += blockDim.x) {
-        int row = i / chunks, chunk = i % chunks;
-        copy_16(room + row * stride + chunk * 8, job.row(row) + chunk * 8, chunk * 8 < job.inputs);
+    // A warp brings what it reads, and waits for nobody else.
+    for (int row = 0; row < job.count; ++row) {
+        const bf16* from = job.row(row);
+        for (int at = begin * UNIT_INPUTS + lane * 8; at < end * UNIT_INPUTS; at += 256) {
+            copy_16(room + row * stride + at, at < job.inputs ? from + at : from, at < job.inputs);
+        }
     }
     copies_commit();
     copies_wait<0>();
-    __syncthreads();
+    __syncwarp();
 
     float sum[NT][4] = {};
     // Rows that are not there read the last one that is: what comes of them is not stored.

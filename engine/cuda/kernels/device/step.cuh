@@ -13,10 +13,11 @@ struct Span {
 
 // What one block computes for a position that is alone in its span.
 struct Piece {
-    int token;   // in the step
-    int span;
-    int chunk;   // of the sequence's positions
-    int chunks;  // of them, together
+    int token;     // in the step
+    int position;  // in its sequence
+    int blocks;    // where its block table begins
+    int chunk;     // of the sequence's positions
+    int chunks;    // of them, together
 };
 
 struct Draw {
