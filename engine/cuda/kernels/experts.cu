@@ -23,7 +23,7 @@ __device__ __forceinline__ bool part(const Experts& p, Job& job) {
     return true;
 }
 
-extern __shared__ __align__(128) uint8_t room[];
+extern __shared__ __align__(1024) uint8_t room[];
 
 // Grid: tiles of outputs, tiles of choices. A block has a warp for each slice.
 #define SKINNY(NAME, FORMAT, NT)                                                       \

@@ -14,7 +14,7 @@ __device__ __forceinline__ Job part(const Job& all) {
     return job;
 }
 
-extern __shared__ __align__(128) uint8_t room[];
+extern __shared__ __align__(1024) uint8_t room[];
 
 // Grid: groups of rows, tiles of outputs. A block has a warp for each slice.
 #define SKINNY(NAME, FORMAT, NT)                                                     \

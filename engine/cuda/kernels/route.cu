@@ -10,15 +10,14 @@ struct Route {
     const float* scores;  // [positions, experts]
     float* weights;       // [positions, chosen], the largest first
     int* experts;         // [positions, chosen]
-    uint32_t* masks;      // [positions, words]: who chose whom
+    uint32_t* bits;       // [experts, positions / 32]: who chose whom
     int* places;          // [positions, chosen]: the place of each choice in the order
     int* rows;            // [choices]: the position of each
     int4* tiles;          // expert, first choice, number of choices
     int* num_tiles;
     int positions, num_experts, chosen, normalised;
     int tile;             // most choices in a tile
-    int kept;             // positions whose choices fit into a block's shared memory, or none
-    __device__ int words() const { return (num_experts + 31) / 32; }
+    int kept;             // whether the bits fit into a block's shared memory
 };
 
 struct Choice {
@@ -79,30 +78,47 @@ __device__ void choose(const Route& p, int position, uint32_t* shares, int* expe
     }
 }
 
-// Sorts all choices by expert, then by position, by one block of 32 warps.
-__device__ void sort(const Route& p, const int* experts, const uint32_t* masks) {
+extern __shared__ uint32_t room[];
+
+// A warp for each position; a block of four.
+extern "C" __global__ void __launch_bounds__(128) route_choose(const __grid_constant__ Route p) {
+    release_next();
+    wait_for_previous();
+    const int warp = threadIdx.x / 32, position = blockIdx.x * 4 + warp;
+    if (position < p.positions) {
+        choose(p, position, room_of(p, room, warp), p.experts + position * p.chosen);
+    }
+}
+
+// Sorts all choices by expert, then by position, by one block: every expert has a bit for every
+// position, and what comes before a choice is counted.
+extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_constant__ Route p) {
     __shared__ int counts[EXPERTS_MAX + 1], tiles[EXPERTS_MAX + 1];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, words = p.words();
-    auto strip = [&](int expert, int first) {
-        int position = first + lane;
-        bool chosen = position < p.positions &&
-                      masks[static_cast<size_t>(position) * words + expert / 32] >>
-                              (expert % 32) & 1;
-        return __ballot_sync(~0u, chosen);
-    };
-    for (int expert = warp; expert < p.num_experts; expert += 32) {
+    release_next();
+    wait_for_previous();
+    const int lane = threadIdx.x % 32, words = (p.positions + 31) / 32;
+    const int all = p.positions * p.chosen;
+    uint32_t* bits = p.kept ? room : p.bits;
+    for (int i = threadIdx.x; i < p.num_experts * words; i += 1024) {
+        bits[i] = 0;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < all; i += 1024) {
+        int position = i / p.chosen;
+        atomicOr(bits + p.experts[i] * words + position / 32, 1u << (position % 32));
+    }
+    __syncthreads();
+    for (int expert = threadIdx.x; expert < p.num_experts; expert += 1024) {
         int count = 0;
-        for (int first = 0; first < p.positions; first += 32) {
-            count += __popc(strip(expert, first));
+        for (int word = 0; word < words; ++word) {
+            count += __popc(bits[expert * words + word]);
         }
-        if (lane == 0) {
-            counts[expert + 1] = count;
-            tiles[expert + 1] = (count + p.tile - 1) / p.tile;
-        }
+        counts[expert + 1] = count;
+        tiles[expert + 1] = (count + p.tile - 1) / p.tile;
     }
     __syncthreads();
     // Running sums, by one warp: what comes before each expert.
-    if (warp == 0) {
+    if (threadIdx.x < 32) {
         int before = 0, tiles_before = 0;
         for (int first = 0; first < p.num_experts; first += 32) {
             int expert = first + lane;
@@ -129,70 +145,21 @@ __device__ void sort(const Route& p, const int* experts, const uint32_t* masks) 
         }
     }
     __syncthreads();
-    for (int expert = warp; expert < p.num_experts; expert += 32) {
-        int begin = counts[expert], end = counts[expert + 1], place = begin;
-        for (int i = lane; i < tiles[expert + 1] - tiles[expert]; i += 32) {
-            int first = begin + i * p.tile;
-            p.tiles[tiles[expert] + i] = make_int4(expert, first, min(p.tile, end - first), 0);
+    for (int i = threadIdx.x; i < all; i += 1024) {
+        const int expert = p.experts[i], position = i / p.chosen;
+        const uint32_t* mine = bits + expert * words;
+        int nth = __popc(mine[position / 32] & ((1u << (position % 32)) - 1));
+        for (int word = 0; word < position / 32; ++word) {
+            nth += __popc(mine[word]);
         }
-        for (int first = 0; first < p.positions && place < end; first += 32) {
-            uint32_t chosen = strip(expert, first);
-            if (chosen >> lane & 1) {
-                int mine = place + __popc(chosen & ((1u << lane) - 1)), position = first + lane;
-                p.rows[mine] = position;
-                for (int n = 0; n < p.chosen; ++n) {
-                    if (experts[position * p.chosen + n] == expert) {
-                        p.places[position * p.chosen + n] = mine;
-                    }
-                }
-            }
-            place += __popc(chosen);
+        const int place = counts[expert] + nth;
+        p.rows[place] = position;
+        p.places[i] = place;
+        if (nth % p.tile == 0) {
+            const int count = min(p.tile, counts[expert + 1] - place);
+            p.tiles[tiles[expert] + nth / p.tile] = make_int4(expert, place, count, 0);
         }
     }
-}
-
-extern __shared__ uint32_t room[];
-
-// A warp for each position; a block of four.
-extern "C" __global__ void __launch_bounds__(128) route_choose(const __grid_constant__ Route p) {
-    release_next();
-    wait_for_previous();
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int position = blockIdx.x * 4 + warp;
-    if (position >= p.positions) {
-        return;
-    }
-    int* experts = p.experts + position * p.chosen;
-    choose(p, position, room_of(p, room, warp), experts);
-    __syncwarp();
-    if (lane < p.words()) {
-        uint32_t mask = 0;
-        for (int n = 0; n < p.chosen; ++n) {
-            mask |= experts[n] / 32 == lane ? 1u << (experts[n] % 32) : 0;
-        }
-        p.masks[static_cast<size_t>(position) * p.words() + lane] = mask;
-    }
-}
-
-// One block.
-extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_constant__ Route p) {
-    release_next();
-    wait_for_previous();
-    const uint32_t* masks = p.masks;
-    const int* experts = p.experts;
-    if (p.positions <= p.kept) {
-        const int words = p.positions * p.words();
-        auto kept = reinterpret_cast<int*>(room + words);
-        for (int i = threadIdx.x; i < words; i += 1024) {
-            room[i] = p.masks[i];
-        }
-        for (int i = threadIdx.x; i < p.positions * p.chosen; i += 1024) {
-            kept[i] = p.experts[i];
-        }
-        masks = room, experts = kept;
-        __syncthreads();
-    }
-    sort(p, experts, masks);
 }
 
 // Both, for few positions: a warp for each, then a thread for each choice, which counts those that

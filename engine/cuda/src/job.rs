@@ -82,12 +82,12 @@ impl Shape {
     }
 
     fn shared(self, format: Format, inputs: usize) -> usize {
-        let row_bytes = |inputs| 2 * (inputs + 8);
         match self {
-            Self::Skinny => 8 * row_bytes(units(inputs) * UNIT_INPUTS),
+            Self::Skinny => 8 * 2 * (units(inputs) * UNIT_INPUTS + 8),
             Self::Tiled(rows) => {
-                let stage = TILED_TILES * format.unit_bytes() + rows * row_bytes(UNIT_INPUTS);
-                TILED_STAGES * stage
+                let stage = TILED_TILES * format.unit_bytes() + 2 * rows * UNIT_INPUTS;
+                // Swizzled rows begin at whole kilobytes.
+                TILED_STAGES * stage.next_multiple_of(1024)
             }
         }
     }

@@ -13,8 +13,8 @@ use crate::queue::{Grid, Queue};
 /// Most experts of a layer: what a block keeps of a position's scores.
 const EXPERTS_MAX: usize = 1024;
 
-/// Positions whose choices a block keeps in shared memory while it sorts them.
-const KEPT_MAX: usize = 256;
+/// Bytes that a block keeps in shared memory while it sorts choices.
+const BITS_MAX: usize = 64 << 10;
 
 /// Which experts the positions of a step chose, and with which weights; the choices in the order of
 /// experts, cut into tiles of one expert each.
@@ -39,7 +39,7 @@ struct Route {
     scores: u64,
     weights: u64,
     experts: u64,
-    masks: u64,
+    bits: u64,
     places: u64,
     rows: u64,
     tiles: u64,
@@ -95,9 +95,9 @@ impl Routes {
     /// Where the `nth` of its arrays begins; the one after the last is the end.
     fn place(&self, nth: usize) -> usize {
         let choices = self.capacity * self.router.chosen;
-        let masks = self.capacity * self.router.experts.div_ceil(32);
+        let bits = self.capacity.div_ceil(32) * self.router.experts;
         let tiles = choices.min(self.router.experts) + choices.div_ceil(Shape::Skinny.rows());
-        let sizes = [choices, choices, masks, choices, choices, 4 * tiles, 4];
+        let sizes = [choices, choices, bits, choices, choices, 4 * tiles, 4];
         sizes[..nth].iter().map(|words| (4 * words).next_multiple_of(256)).sum()
     }
 
@@ -173,7 +173,7 @@ impl RouteKernels {
             scores: scores.held(Element::F32),
             weights: routes.weights(),
             experts: routes.memory.at(routes.place(1)),
-            masks: routes.memory.at(routes.place(2)),
+            bits: routes.memory.at(routes.place(2)),
             places: routes.places(),
             rows: routes.rows(),
             tiles: routes.tiles(),
@@ -183,7 +183,7 @@ impl RouteKernels {
             chosen: router.chosen as i32,
             normalised: i32::from(router.normalised),
             tile: routes.shape.rows() as i32,
-            kept: KEPT_MAX as i32,
+            kept: i32::from(bits(scores.rows(), router) <= BITS_MAX),
         };
         self.enqueue(queue, scores.rows(), router, &params);
     }
@@ -203,11 +203,16 @@ impl RouteKernels {
             }
             let grid = Grid::new((positions.div_ceil(TOGETHER), 1), 32 * TOGETHER);
             queue.launch(self.choose, Grid { shared: shares(TOGETHER), ..grid }, params);
-            let kept = if positions <= KEPT_MAX { positions } else { 0 };
-            let shared = 4 * kept * (experts.div_ceil(32) + chosen);
+            let bits = bits(positions, router);
+            let shared = if bits <= BITS_MAX { bits } else { 0 };
             queue.launch(self.sort, Grid { shared, ..Grid::new((1, 1), THREADS) }, params);
         }
     }
+}
+
+/// Bytes of a bit for each expert and position.
+const fn bits(positions: usize, router: Router) -> usize {
+    4 * positions.div_ceil(32) * router.experts
 }
 
 /// The shape for as many choices as an expert has on average: most experts fill one tile.

@@ -9,6 +9,7 @@
 #include "../ptx/copy.cuh"
 #include "../ptx/mma.cuh"
 #include "../ptx/order.cuh"
+#include "../ptx/wgmma.cuh"
 #include "weight.cuh"
 
 // Rows of one product, and the weight that they meet.
@@ -41,7 +42,7 @@ struct Job {
 // from device memory: nothing of a weight is read by two threads.
 template <class Format, int NT, bool EARLY>
 __device__ void product_skinny(const Job& job, int tile, bf16* room) {
-    constexpr int AHEAD = Format::BYTES > 1024 ? 2 : 4;
+    constexpr int AHEAD = Format::BYTES > 1024 && !EARLY ? 2 : 4;
     __shared__ float sums[8][8 * NT][UNIT_OUTPUTS];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     const int units = job.units(), stride = units * UNIT_INPUTS + 8;
@@ -131,9 +132,12 @@ template <class Format, int NT, int WARPS>
 struct Tiled {
     static constexpr int STAGES = 4;
     static constexpr int ROWS = 8 * NT;
-    static constexpr int STRIDE = UNIT_INPUTS + 8;
-    static constexpr int WEIGHT_BYTES = WARPS * Format::BYTES;
-    static constexpr int STAGE_BYTES = WEIGHT_BYTES + ROWS * STRIDE * 2;
+    // Rows of 128 bytes, whose sixteen-byte pieces are swizzled: piece i of row r is at i ^ r % 8.
+    static constexpr int STRIDE = UNIT_INPUTS;
+    static constexpr int ROW_BYTES = ROWS * STRIDE * 2;
+    static constexpr int STAGE_BYTES = (ROW_BYTES + WARPS * Format::BYTES + 1023) / 1024 * 1024;
+    // The products of four warps together, for as many rows as they take.
+    static constexpr bool TOGETHER = HAS_WGMMA && NT == 8 && WARPS == 4;
     static constexpr int VALUES = WARPS * 32 * NT * 4;
     using Sums = float[NT][4];
 
@@ -144,17 +148,17 @@ struct Tiled {
         for (int i = threadIdx.x; i < WARPS * PIECES; i += WARPS * 32) {
             int warp = i / PIECES, piece = i % PIECES;
             size_t at = static_cast<size_t>(min(tile + warp, tiles - 1)) * units + unit;
-            copy_16(stage + warp * Format::BYTES + piece * 16,
+            copy_16(stage + ROW_BYTES + warp * Format::BYTES + piece * 16,
                     job.weight + at * Format::BYTES + piece * 16, true);
         }
     }
 
     static __device__ void fetch_rows(const Job& job, int unit, uint8_t* stage) {
-        auto room = reinterpret_cast<bf16*>(stage + WEIGHT_BYTES);
+        auto room = reinterpret_cast<bf16*>(stage);
         for (int i = threadIdx.x; i < ROWS * 8; i += WARPS * 32) {
             int row = i / 8, input = unit * UNIT_INPUTS + i % 8 * 8;
             bool valid = row < job.count && input < job.inputs;
-            copy_16(room + row * STRIDE + i % 8 * 8, job.row(valid ? row : 0) + (valid ? input : 0),
+            copy_16(room + row * STRIDE + (i ^ row) % 8 * 8, job.row(valid ? row : 0) + (valid ? input : 0),
                     valid);
         }
     }
@@ -189,6 +193,9 @@ struct Tiled {
         int left = job.slice;
         for (int unit = begin; unit < end; ++unit) {
             copies_wait<STAGES - 2>();
+#if HAS_WGMMA
+            products_see_copies();
+#endif
             __syncthreads();
             const int at = unit - begin, next = unit + STAGES - 1;
             if (next < end) {
@@ -218,9 +225,26 @@ struct Tiled {
 
     static __device__ __forceinline__ void add_unit(const uint8_t* stage, Sums& sum) {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-        auto unit = Format::template load<true>(stage + warp * Format::BYTES, lane);
-        const bf16* rows = reinterpret_cast<const bf16*>(stage + WEIGHT_BYTES) +
-                           lane % 8 * STRIDE + lane / 8 * 8;
+        auto unit =
+            Format::template load<true>(stage + ROW_BYTES + warp * Format::BYTES, lane);
+#if HAS_WGMMA
+        if constexpr (TOGETHER) {
+            uint32_t a[UNIT_STEPS][4];
+#pragma unroll
+            for (int step = 0; step < UNIT_STEPS; ++step) {
+                Format::operand(unit, step, a[step]);
+            }
+            products_begin();
+#pragma unroll
+            for (int step = 0; step < UNIT_STEPS; ++step) {
+                wgmma_bf16(sum, a[step], tile_of(stage + step * 32));
+            }
+            products_commit();
+            products_wait();
+            return;
+        }
+#endif
+        const bf16* rows = reinterpret_cast<const bf16*>(stage) + lane % 8 * STRIDE;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             uint32_t a[2][4];
@@ -229,7 +253,7 @@ struct Tiled {
 #pragma unroll
             for (int n = 0; n < NT; ++n) {
                 uint32_t b[4];
-                load_tiles(b, rows + n * 8 * STRIDE + half * 32);
+                load_tiles(b, rows + n * 8 * STRIDE + ((half * 4 + lane / 8) ^ lane % 8) * 8);
                 mma_bf16(sum[n], a[0], b[0], b[1]);
                 mma_bf16(sum[n], a[1], b[2], b[3]);
             }

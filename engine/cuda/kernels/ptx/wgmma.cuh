@@ -1,0 +1,58 @@
+// Products of larger tiles, of four warps together (PTX ISA, "Asynchronous warpgroup level matrix
+// multiply-accumulate instructions"); Hopper alone has them.
+#pragma once
+
+#include <cstdint>
+
+// What `sm_90a` is compiled with.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define HAS_WGMMA 1
+#else
+#define HAS_WGMMA 0
+#endif
+
+#if HAS_WGMMA
+
+// Rows of 128 bytes in shared memory, eight of them a group, whose sixteen-byte pieces are swizzled:
+// piece i of row r is at i ^ r % 8. The start is aligned to 1,024 bytes, but for whole steps.
+__device__ __forceinline__ uint64_t tile_of(const void* start) {
+    constexpr uint64_t GROUP = 1024 / 16, SWIZZLED = 1;
+    auto address = static_cast<uint64_t>(__cvta_generic_to_shared(start));
+    return (address & 0x3ffff) >> 4 | 1ull << 16 | GROUP << 32 | SWIZZLED << 62;
+}
+
+// What was copied to shared memory is seen by the products after.
+__device__ __forceinline__ void products_see_copies() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ __forceinline__ void products_begin() {
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+__device__ __forceinline__ void products_commit() {
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+// Waits for all products of the warps.
+__device__ __forceinline__ void products_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+
+#define D4(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
+
+// d += a b, where a is 64 x 16 in the four warps' registers and b 16 x 64 in shared memory; the
+// operands of each warp are those of `mma_bf16`, tile by tile.
+__device__ __forceinline__ void wgmma_bf16(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
+        "{%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
+        : D4(0), D4(1), D4(2), D4(3), D4(4), D4(5), D4(6), D4(7)
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+#undef D4
+
+#endif
