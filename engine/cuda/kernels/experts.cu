@@ -34,20 +34,21 @@ extern __shared__ __align__(1024) uint8_t room[];
             product_skinny<FORMAT, NT, false>(job, blockIdx.x, reinterpret_cast<bf16*>(room)); \
         }                                                                              \
     }
-// Grid: groups of four tiles of outputs, tiles of choices.
-#define TILED(NAME, FORMAT, NT)                                        \
-    extern "C" __global__ void __launch_bounds__(128)                  \
-        experts_tiled_##NT##_##NAME(const __grid_constant__ Experts p) { \
-        Job job;                                                       \
-        if (part(p, job)) {                                            \
-            Tiled<FORMAT, NT, 4>::run(job, blockIdx.x * 4, room, {}, false); \
-        }                                                              \
+// Grid: groups of as many tiles of outputs as warps, tiles of choices.
+#define TILED(NAME, FORMAT, NT, WARPS)                                        \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS)                  \
+        experts_tiled_##NT##_##NAME(const __grid_constant__ Experts p) {      \
+        Job job;                                                              \
+        if (part(p, job)) {                                                   \
+            Tiled<FORMAT, NT, WARPS>::run(job, blockIdx.x * WARPS, room, {}, false); \
+        }                                                                     \
     }
-#define ALL(NAME, FORMAT)    \
-    SKINNY(NAME, FORMAT, 1)  \
-    TILED(NAME, FORMAT, 2)   \
-    TILED(NAME, FORMAT, 4)   \
-    TILED(NAME, FORMAT, 8)
+#define ALL(NAME, FORMAT)       \
+    SKINNY(NAME, FORMAT, 1)     \
+    TILED(NAME, FORMAT, 2, 4)   \
+    TILED(NAME, FORMAT, 4, 4)   \
+    TILED(NAME, FORMAT, 8, 4)   \
+    TILED(NAME, FORMAT, 16, 8)
 FOR_EACH_FORMAT(ALL)
 
 struct Combine {

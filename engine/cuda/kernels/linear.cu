@@ -24,16 +24,18 @@ extern __shared__ __align__(1024) uint8_t room[];
         product_skinny<FORMAT, NT, true>(part<8 * NT>(p.job), blockIdx.y,            \
                                          reinterpret_cast<bf16*>(room));             \
     }
-// Grid: groups of rows, groups of four tiles of outputs, groups of slices.
-#define TILED(NAME, FORMAT, NT)                                                      \
-    extern "C" __global__ void __launch_bounds__(128)                                \
-        linear_tiled_##NT##_##NAME(const __grid_constant__ Linear p) {               \
-        release_next();                                                              \
-        Tiled<FORMAT, NT, 4>::run(part<8 * NT>(p.job), blockIdx.y * 4, room, p.shared, true); \
+// Grid: groups of rows, groups of as many tiles of outputs as warps, groups of slices.
+#define TILED(NAME, FORMAT, NT, WARPS)                                                       \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS)                                 \
+        linear_tiled_##NT##_##NAME(const __grid_constant__ Linear p) {                       \
+        release_next();                                                                      \
+        Tiled<FORMAT, NT, WARPS>::run(part<8 * NT>(p.job), blockIdx.y * WARPS, room,         \
+                                      p.shared, true);                                       \
     }
-#define ALL(NAME, FORMAT)    \
-    SKINNY(NAME, FORMAT, 1)  \
-    TILED(NAME, FORMAT, 2)   \
-    TILED(NAME, FORMAT, 4)   \
-    TILED(NAME, FORMAT, 8)
+#define ALL(NAME, FORMAT)       \
+    SKINNY(NAME, FORMAT, 1)     \
+    TILED(NAME, FORMAT, 2, 4)   \
+    TILED(NAME, FORMAT, 4, 4)   \
+    TILED(NAME, FORMAT, 8, 4)   \
+    TILED(NAME, FORMAT, 16, 8)
 FOR_EACH_FORMAT(ALL)

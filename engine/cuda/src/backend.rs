@@ -191,7 +191,7 @@ impl Kernels {
             linear: Linear::load(modules, queue, info)?,
             norms: Norms::load(modules)?,
             ropes: Ropes::load(modules)?,
-            routes: RouteKernels::load(modules)?,
+            routes: RouteKernels::load(modules, info)?,
             samples: Samples::load(modules)?,
             stage: modules.function("stage", "stage")?,
         })

@@ -7,9 +7,8 @@ use crate::queue::Grid;
 
 /// Most bytes of shared memory with which two blocks fit beside each other.
 const SHARED_MAX: usize = 100 << 10;
-/// Tiles of outputs that a block of the tiled shape computes.
-const TILED_TILES: usize = 4;
-const TILED_STAGES: usize = 4;
+/// Stages of the tiled shape's ring.
+const TILED_STAGES: usize = 5;
 
 /// Rows of one product, and the weight that they meet; as in `kernels/device/product.cuh`.
 #[derive(Clone, Copy)]
@@ -33,25 +32,35 @@ pub(crate) struct Job {
 pub(crate) enum Shape {
     /// Eight rows, a warp for each slice of the inputs.
     Skinny,
-    /// So many rows, through shared memory: 16, 32 or 64.
+    /// So many rows, through shared memory: 16, 32, 64 or 128.
     Tiled(usize),
 }
 
 /// One operation's kernels of every format, in every shape.
-pub(crate) struct Products(Vec<[Function; 4]>);
+pub(crate) struct Products(Vec<[Function; 5]>);
 
 impl Shape {
-    const ALL: [Self; 4] = [Self::Skinny, Self::Tiled(16), Self::Tiled(32), Self::Tiled(64)];
+    const ALL: [Self; 5] =
+        [Self::Skinny, Self::Tiled(16), Self::Tiled(32), Self::Tiled(64), Self::Tiled(128)];
 
-    /// The one for so many rows that meet a weight.
-    pub(crate) fn of(rows: usize, inputs: usize) -> Self {
+    /// The one for so many rows that meet a weight, where a block may have so many bytes of shared
+    /// memory.
+    pub(crate) fn of(rows: usize, inputs: usize, shared_bytes: usize) -> Self {
         let skinny = Self::Skinny.shared(Format::Bf16, inputs) <= SHARED_MAX;
         match rows {
             0..=8 if skinny => Self::Skinny,
             0..=16 => Self::Tiled(16),
             17..=32 => Self::Tiled(32),
-            _ => Self::Tiled(64),
+            33..=64 => Self::Tiled(64),
+            _ => Self::largest(shared_bytes),
         }
+    }
+
+    /// The one for many rows.
+    pub(crate) fn largest(shared_bytes: usize) -> Self {
+        let largest = Self::Tiled(128);
+        let fits = largest.shared(Format::Bf16, 0) <= shared_bytes;
+        if fits { largest } else { Self::Tiled(64) }
     }
 
     /// Rows that a block computes.
@@ -66,7 +75,8 @@ impl Shape {
     pub(crate) const fn outputs(self) -> usize {
         match self {
             Self::Skinny => UNIT_OUTPUTS,
-            Self::Tiled(_) => TILED_TILES * UNIT_OUTPUTS,
+            Self::Tiled(128) => 8 * UNIT_OUTPUTS,
+            Self::Tiled(_) => 4 * UNIT_OUTPUTS,
         }
     }
 
@@ -75,7 +85,10 @@ impl Shape {
         let tiles = outputs.div_ceil(UNIT_OUTPUTS);
         let (blocks, warps) = match self {
             Self::Skinny => (tiles, slices(inputs).max(1)),
-            Self::Tiled(_) => (tiles.div_ceil(TILED_TILES), TILED_TILES),
+            Self::Tiled(_) => {
+                let warps = self.outputs() / UNIT_OUTPUTS;
+                (tiles.div_ceil(warps), warps)
+            }
         };
         let shared = self.shared(format, inputs);
         Grid { blocks: (blocks, 1, 1), threads: 32 * warps, shared }
@@ -85,7 +98,8 @@ impl Shape {
         match self {
             Self::Skinny => 8 * 2 * (units(inputs) * UNIT_INPUTS + 8),
             Self::Tiled(rows) => {
-                let stage = TILED_TILES * format.unit_bytes() + 2 * rows * UNIT_INPUTS;
+                let warps = self.outputs() / UNIT_OUTPUTS;
+                let stage = warps * format.unit_bytes() + 2 * rows * UNIT_INPUTS;
                 // Swizzled rows begin at whole kilobytes.
                 TILED_STAGES * stage.next_multiple_of(1024)
             }
@@ -96,14 +110,14 @@ impl Shape {
 impl Products {
     /// Kernels named for the operation, the shape and the format.
     pub(crate) fn load(modules: &Modules<'_>, image: &str) -> Result<Self, OpenError> {
-        let of = |format: Format| -> Result<[Function; 4], OpenError> {
+        let of = |format: Format| -> Result<[Function; 5], OpenError> {
             let name = |shape: Shape| match shape {
                 Shape::Skinny => format!("{image}_skinny_1_{}", format.name()),
                 Shape::Tiled(rows) => format!("{image}_tiled_{}_{}", rows / 8, format.name()),
             };
             let load = |shape| modules.function(image, &name(shape));
-            let [a, b, c, d] = Shape::ALL.map(load);
-            Ok([a?, b?, c?, d?])
+            let [a, b, c, d, e] = Shape::ALL.map(load);
+            Ok([a?, b?, c?, d?, e?])
         };
         Ok(Self(Format::ALL.into_iter().map(of).collect::<Result<_, _>>()?))
     }
@@ -133,11 +147,14 @@ mod tests {
 
     #[test]
     fn few_rows_are_skinny_unless_they_are_too_wide() {
-        assert_eq!(Shape::of(1, 2048), Shape::Skinny);
-        assert_eq!(Shape::of(8, 4096), Shape::Skinny);
-        assert_eq!(Shape::of(8, 25_600), Shape::Tiled(16));
-        assert_eq!(Shape::of(9, 64), Shape::Tiled(16));
-        assert_eq!(Shape::of(33, 64), Shape::Tiled(64));
+        let of = |rows, inputs| Shape::of(rows, inputs, 227 << 10);
+        assert_eq!(of(1, 2048), Shape::Skinny);
+        assert_eq!(of(8, 4096), Shape::Skinny);
+        assert_eq!(of(8, 25_600), Shape::Tiled(16));
+        assert_eq!(of(9, 64), Shape::Tiled(16));
+        assert_eq!(of(33, 64), Shape::Tiled(64));
+        assert_eq!(of(65, 64), Shape::Tiled(128));
+        assert_eq!(Shape::of(65, 64, 99 << 10), Shape::Tiled(64));
     }
 
     #[test]
@@ -151,10 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn blocks_have_the_shared_memory_that_every_gpu_has() {
+    fn blocks_have_the_shared_memory_that_gpus_have() {
         for format in Format::ALL {
             for shape in Shape::ALL {
-                assert!(shape.grid(format, 16, 4096).shared <= SHARED_MAX);
+                let most = if shape == Shape::Tiled(128) { 164 << 10 } else { SHARED_MAX };
+                assert!(shape.grid(format, 16, 4096).shared < most, "{format:?} {shape:?}");
             }
         }
     }

@@ -11,8 +11,6 @@ use crate::{DeviceInfo, OpenError};
 
 /// Bytes for the sums of slices that several blocks compute.
 const SUMS_BYTES: usize = 64 << 20;
-/// Blocks that a multiprocessor should have.
-const BLOCKS_EACH: usize = 2;
 /// Tiles of a grid whose slices are shared out.
 const TILES_MAX: usize = 4096;
 
@@ -22,6 +20,7 @@ pub(crate) struct Linear {
     sums: Memory,
     arrivals: Memory,
     multiprocessors: usize,
+    shared_bytes: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -46,6 +45,7 @@ impl Linear {
             sums: room(SUMS_BYTES)?,
             arrivals,
             multiprocessors: info.multiprocessors,
+            shared_bytes: info.shared_bytes,
         })
     }
 
@@ -58,7 +58,9 @@ impl Linear {
         if bytes > SUMS_BYTES || tiles > TILES_MAX {
             return 1;
         }
-        (BLOCKS_EACH * self.multiprocessors).div_ceil(tiles).min(slices)
+        // Two blocks of the largest shape have no room beside each other.
+        let each = if rows > 64 { 1 } else { 2 };
+        (each * self.multiprocessors).div_ceil(tiles).min(slices)
     }
 
     pub(crate) fn launch(
@@ -72,7 +74,7 @@ impl Linear {
         assert_eq!(out.width(), outputs, "outputs of a product");
         assert!(bias.is_none_or(|bias| bias.length() == outputs), "a bias for each output");
         out.begin(x.rows(), Element::F32);
-        let shape = Shape::of(x.rows(), inputs);
+        let shape = Shape::of(x.rows(), inputs, self.shared_bytes);
         for part in &weight.parts {
             let job = Job {
                 weight: part.memory.at(0),

@@ -3,12 +3,12 @@
 
 use engine_backend::{BackendError, Router};
 
-use crate::OpenError;
 use crate::buffer::{Buffer, Element};
 use crate::job::Shape;
 use crate::memory::Memory;
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
+use crate::{DeviceInfo, OpenError};
 
 /// Most experts of a layer: what a block keeps of a position's scores.
 const EXPERTS_MAX: usize = 1024;
@@ -31,6 +31,7 @@ pub(crate) struct RouteKernels {
     choose: Function,
     sort: Function,
     few: Function,
+    shared_bytes: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -149,11 +150,12 @@ impl Routes {
 }
 
 impl RouteKernels {
-    pub(crate) fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
+    pub(crate) fn load(modules: &Modules<'_>, info: &DeviceInfo) -> Result<Self, OpenError> {
         Ok(Self {
             choose: modules.function("route", "route_choose")?,
             sort: modules.function("route", "route_sort")?,
             few: modules.function("route", "route_few")?,
+            shared_bytes: info.shared_bytes,
         })
     }
 
@@ -168,7 +170,7 @@ impl RouteKernels {
         assert_eq!(routes.router, router, "routes are those of the router");
         assert!(scores.rows() <= routes.capacity, "positions of routes");
         routes.positions = scores.rows();
-        routes.shape = tile(routes.choices(), router.experts);
+        routes.shape = tile(routes.choices() / router.experts, self.shared_bytes);
         let params = Route {
             scores: scores.held(Element::F32),
             weights: routes.weights(),
@@ -216,11 +218,12 @@ const fn bits(positions: usize, router: Router) -> usize {
 }
 
 /// The shape for as many choices as an expert has on average: most experts fill one tile.
-fn tile(choices: usize, experts: usize) -> Shape {
-    match choices / experts {
+fn tile(choices: usize, shared_bytes: usize) -> Shape {
+    match choices {
         0..=3 => Shape::Skinny,
         4..=10 => Shape::Tiled(16),
         11..=22 => Shape::Tiled(32),
-        _ => Shape::Tiled(64),
+        23..=44 => Shape::Tiled(64),
+        _ => Shape::largest(shared_bytes),
     }
 }

@@ -130,38 +130,63 @@ struct Shared {
 // slices are shared out to several blocks along z, of which the last to arrive adds them up.
 template <class Format, int NT, int WARPS>
 struct Tiled {
-    static constexpr int STAGES = 4;
+    static constexpr int THREADS = 32 * WARPS;
+    // Two of them are never being filled: products may still read the one before the last.
+    static constexpr int STAGES = 5;
+    static constexpr int AHEAD = STAGES - 2;
     static constexpr int ROWS = 8 * NT;
     // Rows of 128 bytes, whose sixteen-byte pieces are swizzled: piece i of row r is at i ^ r % 8.
     static constexpr int STRIDE = UNIT_INPUTS;
     static constexpr int ROW_BYTES = ROWS * STRIDE * 2;
     static constexpr int STAGE_BYTES = (ROW_BYTES + WARPS * Format::BYTES + 1023) / 1024 * 1024;
+    static constexpr int VALUES = THREADS * NT * 4;
     // The products of four warps together, for as many rows as they take.
-    static constexpr bool TOGETHER = HAS_WGMMA && NT == 8 && WARPS == 4;
-    static constexpr int VALUES = WARPS * 32 * NT * 4;
+    static constexpr bool TOGETHER = HAS_WGMMA && NT >= 8;
     using Sums = float[NT][4];
 
-    static __device__ void fetch_weight(const Job& job, int tile, int unit, uint8_t* stage) {
-        constexpr int PIECES = Format::BYTES / 16;
-        const int units = job.units();
-        const int tiles = (job.outputs + UNIT_OUTPUTS - 1) / UNIT_OUTPUTS;
-        for (int i = threadIdx.x; i < WARPS * PIECES; i += WARPS * 32) {
-            int warp = i / PIECES, piece = i % PIECES;
-            size_t at = static_cast<size_t>(min(tile + warp, tiles - 1)) * units + unit;
-            copy_16(stage + ROW_BYTES + warp * Format::BYTES + piece * 16,
-                    job.weight + at * Format::BYTES + piece * 16, true);
-        }
-    }
+    // Where a thread copies from: its warp's outputs, and one piece each of some rows. Rows that are
+    // not there are copies of another: what comes of them is not stored.
+    struct Source {
+        static constexpr int EACH = THREADS / 8, COPIES = ROWS / EACH;
+        const uint8_t* weight;
+        const bf16* rows[COPIES];
+        int col, inputs;
 
-    static __device__ void fetch_rows(const Job& job, int unit, uint8_t* stage) {
-        auto room = reinterpret_cast<bf16*>(stage);
-        for (int i = threadIdx.x; i < ROWS * 8; i += WARPS * 32) {
-            int row = i / 8, input = unit * UNIT_INPUTS + i % 8 * 8;
-            bool valid = row < job.count && input < job.inputs;
-            copy_16(room + row * STRIDE + (i ^ row) % 8 * 8, job.row(valid ? row : 0) + (valid ? input : 0),
-                    valid);
+        __device__ Source(const Job& job, int tile) : col(threadIdx.x % 8 * 8), inputs(job.inputs) {
+            const int tiles = (job.outputs + UNIT_OUTPUTS - 1) / UNIT_OUTPUTS;
+            const size_t mine = min(tile + static_cast<int>(threadIdx.x) / 32, tiles - 1);
+            weight = job.weight + mine * job.units() * Format::BYTES + threadIdx.x % 32 * 16;
         }
-    }
+        // Not before the rows are there.
+        __device__ void find_rows(const Job& job) {
+#pragma unroll
+            for (int i = 0; i < COPIES; ++i) {
+                int row = threadIdx.x / 8 + i * EACH;
+                rows[i] = job.row(min(row, job.count - 1)) + col;
+            }
+        }
+        __device__ void fetch_weight(int unit, uint8_t* stage) const {
+            const uint8_t* from = weight + static_cast<size_t>(unit) * Format::BYTES;
+            stage += ROW_BYTES + threadIdx.x / 32 * Format::BYTES + threadIdx.x % 32 * 16;
+#pragma unroll
+            for (int at = 0; at < Format::BYTES; at += 512) {
+                if (at + 512 <= Format::BYTES || threadIdx.x % 32 * 16 + at < Format::BYTES) {
+                    copy_16(stage + at, from + at, true);
+                }
+            }
+        }
+        __device__ void fetch_rows(int unit, uint8_t* stage) const {
+            // Beyond the last input, weights are zero, but rows must still be numbers.
+            const int at = unit * UNIT_INPUTS;
+            const bool valid = at + col < inputs;
+            const int row = threadIdx.x / 8;
+            stage += row * STRIDE * 2 + (threadIdx.x ^ row) % 8 * 16;
+#pragma unroll
+            for (int i = 0; i < COPIES; ++i) {
+                copy_16(stage + i * EACH * STRIDE * 2, rows[i] + (valid ? at : -col), valid);
+            }
+        }
+    };
 
     static __device__ void run(const Job& job, int tile, uint8_t* room, const Shared& shared,
                                bool early) {
@@ -170,19 +195,20 @@ struct Tiled {
         const int first_slice = blockIdx.z * each;
         const int begin = min(units, first_slice * job.slice);
         const int end = min(units, (first_slice + each) * job.slice);
-        for (int stage = 0; early && stage < STAGES - 1 && begin + stage < end; ++stage) {
-            fetch_weight(job, tile, begin + stage, room + stage * STAGE_BYTES);
+        Source source(job, tile);
+        for (int stage = 0; early && stage < AHEAD && begin + stage < end; ++stage) {
+            source.fetch_weight(begin + stage, room + stage * STAGE_BYTES);
         }
         if (early) {
             wait_for_previous();
         }
-#pragma unroll
-        for (int stage = 0; stage < STAGES - 1; ++stage) {
+        source.find_rows(job);
+        for (int stage = 0; stage < AHEAD; ++stage) {
             if (begin + stage < end) {
                 if (!early) {
-                    fetch_weight(job, tile, begin + stage, room + stage * STAGE_BYTES);
+                    source.fetch_weight(begin + stage, room + stage * STAGE_BYTES);
                 }
-                fetch_rows(job, begin + stage, room + stage * STAGE_BYTES);
+                source.fetch_rows(begin + stage, room + stage * STAGE_BYTES);
             }
             copies_commit();
         }
@@ -191,21 +217,25 @@ struct Tiled {
         float* mine = alone ? nullptr : shared.sums + (grid_tile * slices + first_slice) * VALUES;
         Sums total = {}, sum = {};
         int left = job.slice;
+        int filled = AHEAD, used = 0;  // stages
         for (int unit = begin; unit < end; ++unit) {
-            copies_wait<STAGES - 2>();
+            copies_wait<AHEAD - 1>();
 #if HAS_WGMMA
             products_see_copies();
 #endif
             __syncthreads();
-            const int at = unit - begin, next = unit + STAGES - 1;
-            if (next < end) {
-                uint8_t* stage = room + (at + STAGES - 1) % STAGES * STAGE_BYTES;
-                fetch_weight(job, tile, next, stage);
-                fetch_rows(job, next, stage);
+            if (unit + AHEAD < end) {
+                source.fetch_weight(unit + AHEAD, room + filled * STAGE_BYTES);
+                source.fetch_rows(unit + AHEAD, room + filled * STAGE_BYTES);
             }
             copies_commit();
-            add_unit(room + at % STAGES * STAGE_BYTES, sum);
+            add_unit(room + used * STAGE_BYTES, sum);
+            filled = filled + 1 == STAGES ? 0 : filled + 1;
+            used = used + 1 == STAGES ? 0 : used + 1;
             if (--left == 0 || unit + 1 == end) {
+#if HAS_WGMMA
+                products_wait<0>();
+#endif
                 left = job.slice;
                 if (alone) {
                     add(total, sum);
@@ -240,7 +270,8 @@ struct Tiled {
                 wgmma_bf16(sum, a[step], tile_of(stage + step * 32));
             }
             products_commit();
-            products_wait();
+            // The unit before is done with its stage.
+            products_wait<1>();
             return;
         }
 #endif
@@ -272,7 +303,7 @@ struct Tiled {
     static __device__ __forceinline__ void leave(float* to, Sums& sum) {
 #pragma unroll
         for (int i = 0; i < NT * 4; ++i) {
-            to[i * WARPS * 32 + threadIdx.x] = sum[i / 4][i % 4];
+            to[i * THREADS + threadIdx.x] = sum[i / 4][i % 4];
             sum[i / 4][i % 4] = 0.0f;
         }
     }
@@ -281,7 +312,7 @@ struct Tiled {
         for (int slice = 0; slice < slices; ++slice, from += VALUES) {
 #pragma unroll
             for (int i = 0; i < NT * 4; ++i) {
-                total[i / 4][i % 4] += __ldcg(from + i * WARPS * 32 + threadIdx.x);
+                total[i / 4][i % 4] += __ldcg(from + i * THREADS + threadIdx.x);
             }
         }
     }
