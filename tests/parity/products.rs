@@ -10,7 +10,7 @@ use crate::naive::{Naive, Rounding};
 use crate::weights::{DTYPES, Weight};
 
 /// One more than the most rows of each shape, and more than a block computes.
-const ROWS: [usize; 10] = [1, 2, 8, 9, 16, 17, 32, 33, 65, 130];
+const ROWS: [usize; 11] = [1, 2, 8, 9, 16, 17, 32, 33, 65, 130, 300];
 
 /// Weights that are no bf16 are rounded to it; sums of few may lose much of their size.
 fn bound(dtype: DType) -> f64 {

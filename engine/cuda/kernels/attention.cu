@@ -181,7 +181,8 @@ __device__ void attend_span(const Attention& p) {
     wait_for_previous();
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int sharing = p.sharing(), head = blockIdx.y;
-    int tile = blockIdx.x, number = 0;
+    // The last tiles of a span see the most, so they come first.
+    int tile = gridDim.x - 1 - blockIdx.x, number = 0;
     Span span = p.spans[0];
     for (;; span = p.spans[++number]) {
         int tiles = (span.count * sharing + TILE - 1) / TILE;
@@ -213,14 +214,14 @@ __device__ void attend_span(const Attention& p) {
                            : nullptr;
     }, queries);
     Part<TILES> total;
-    for (int start = begin; start < end; start += CHUNK) {
-        const typename Keys::Rows rows(p, blocks, head, start, end);
-        Keys::fetch(p, rows, 0, start, end, keys);
+    typename Keys::Rows rows(p, blocks, head, begin, end);
+    Keys::fetch(p, rows, 0, begin, end, keys);
+    copies_commit();
+    if (BOTH) {
+        Keys::fetch(p, rows, p.block_size, begin, end, values);
         copies_commit();
-        if (BOTH) {
-            Keys::fetch(p, rows, p.block_size, start, end, values);
-            copies_commit();
-        }
+    }
+    for (int start = begin; start < end; start += CHUNK) {
         copies_wait<BOTH ? 1 : 0>();
         __syncthreads();
         Part<TILES> part;
@@ -240,12 +241,17 @@ __device__ void attend_span(const Attention& p) {
         }
         part.most[0] = row_max(part.most[0]), part.most[1] = row_max(part.most[1]);
         const float most[2] = {finite(part.most[0]), finite(part.most[1])};
+        // Keys have been read: values take their place, or the next chunk's keys do meanwhile.
+        const int next = start + CHUNK;
+        __syncthreads();
         if (!BOTH) {
-            __syncthreads();
             Keys::fetch(p, rows, p.block_size, start, end, values);
-            copies_commit();
+        } else if (next < end) {
+            rows = typename Keys::Rows(p, blocks, head, next, end);
+            Keys::fetch(p, rows, 0, next, end, keys);
         }
-        copies_wait<0>();
+        copies_commit();
+        copies_wait<BOTH ? 1 : 0>();
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < CHUNK / 16; ++step) {
@@ -257,6 +263,13 @@ __device__ void attend_span(const Attention& p) {
         }
         total.fold(part);
         __syncthreads();
+        if (BOTH && next < end) {
+            Keys::fetch(p, rows, p.block_size, next, end, values);
+        } else if (next < end) {
+            rows = typename Keys::Rows(p, blocks, head, next, end);
+            Keys::fetch(p, rows, 0, next, end, keys);
+        }
+        copies_commit();
     }
 #pragma unroll
     for (int i = 0; i < 2; ++i) {

@@ -96,7 +96,8 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
     __shared__ int counts[EXPERTS_MAX + 1], tiles[EXPERTS_MAX + 1];
     release_next();
     wait_for_previous();
-    const int lane = threadIdx.x % 32, words = (p.positions + 31) / 32;
+    // An odd stride, so that experts are in different banks.
+    const int lane = threadIdx.x % 32, words = (p.positions + 31) / 32 | 1;
     const int all = p.positions * p.chosen;
     uint32_t* bits = p.kept ? room : p.bits;
     for (int i = threadIdx.x; i < p.num_experts * words; i += 1024) {

@@ -7,8 +7,6 @@ use crate::queue::Grid;
 
 /// Most bytes of shared memory with which two blocks fit beside each other.
 const SHARED_MAX: usize = 100 << 10;
-/// Stages of the tiled shape's ring.
-const TILED_STAGES: usize = 5;
 
 /// Rows of one product, and the weight that they meet; as in `kernels/device/product.cuh`.
 #[derive(Clone, Copy)]
@@ -51,7 +49,7 @@ impl Shape {
             0..=8 if skinny => Self::Skinny,
             0..=16 => Self::Tiled(16),
             17..=32 => Self::Tiled(32),
-            33..=64 => Self::Tiled(64),
+            33..=256 => Self::Tiled(64),
             _ => Self::largest(shared_bytes),
         }
     }
@@ -101,7 +99,8 @@ impl Shape {
                 let warps = self.outputs() / UNIT_OUTPUTS;
                 let stage = warps * format.unit_bytes() + 2 * rows * UNIT_INPUTS;
                 // Swizzled rows begin at whole kilobytes.
-                TILED_STAGES * stage.next_multiple_of(1024)
+                let stages = if rows > 64 { 5 } else { 4 };
+                stages * stage.next_multiple_of(1024)
             }
         }
     }
@@ -153,8 +152,8 @@ mod tests {
         assert_eq!(of(8, 25_600), Shape::Tiled(16));
         assert_eq!(of(9, 64), Shape::Tiled(16));
         assert_eq!(of(33, 64), Shape::Tiled(64));
-        assert_eq!(of(65, 64), Shape::Tiled(128));
-        assert_eq!(Shape::of(65, 64, 99 << 10), Shape::Tiled(64));
+        assert_eq!(of(257, 64), Shape::Tiled(128));
+        assert_eq!(Shape::of(257, 64, 99 << 10), Shape::Tiled(64));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Routes {
     /// Where the `nth` of its arrays begins; the one after the last is the end.
     fn place(&self, nth: usize) -> usize {
         let choices = self.capacity * self.router.chosen;
-        let bits = self.capacity.div_ceil(32) * self.router.experts;
+        let bits = (self.capacity.div_ceil(32) | 1) * self.router.experts;
         let tiles = choices.min(self.router.experts) + choices.div_ceil(Shape::Skinny.rows());
         let sizes = [choices, choices, bits, choices, choices, 4 * tiles, 4];
         sizes[..nth].iter().map(|words| (4 * words).next_multiple_of(256)).sum()
@@ -214,7 +214,8 @@ impl RouteKernels {
 
 /// Bytes of a bit for each expert and position.
 const fn bits(positions: usize, router: Router) -> usize {
-    4 * positions.div_ceil(32) * router.experts
+    // An odd number of words for each expert.
+    4 * (positions.div_ceil(32) | 1) * router.experts
 }
 
 /// The shape for as many choices as an expert has on average: most experts fill one tile.

@@ -131,17 +131,18 @@ struct Shared {
 template <class Format, int NT, int WARPS>
 struct Tiled {
     static constexpr int THREADS = 32 * WARPS;
-    // Two of them are never being filled: products may still read the one before the last.
-    static constexpr int STAGES = 5;
-    static constexpr int AHEAD = STAGES - 2;
+    // The products of four warps together, for as many rows as they take.
+    static constexpr bool TOGETHER = HAS_WGMMA && NT >= 8;
+    static constexpr int STAGES = NT >= 16 ? 5 : 4;
+    // Stages being filled: not the one that is read, nor the one before, which products of four warps
+    // may still read.
+    static constexpr int AHEAD = TOGETHER ? STAGES - 2 : STAGES - 1;
     static constexpr int ROWS = 8 * NT;
     // Rows of 128 bytes, whose sixteen-byte pieces are swizzled: piece i of row r is at i ^ r % 8.
     static constexpr int STRIDE = UNIT_INPUTS;
     static constexpr int ROW_BYTES = ROWS * STRIDE * 2;
     static constexpr int STAGE_BYTES = (ROW_BYTES + WARPS * Format::BYTES + 1023) / 1024 * 1024;
     static constexpr int VALUES = THREADS * NT * 4;
-    // The products of four warps together, for as many rows as they take.
-    static constexpr bool TOGETHER = HAS_WGMMA && NT >= 8;
     using Sums = float[NT][4];
 
     // Where a thread copies from: its warp's outputs, and one piece each of some rows. Rows that are
