@@ -15,12 +15,17 @@ struct Norm {
 
 // A block for each row.
 extern "C" __global__ void __launch_bounds__(512) rms_norm(const __grid_constant__ Norm p) {
-    release_next();
-    wait_for_previous();
     constexpr int KEPT = 16;
     const size_t row = static_cast<size_t>(blockIdx.x) * p.width;
-    float kept[KEPT];
+    float kept[KEPT], weights[KEPT];
     float squares = 0.0f;
+    release_next();
+#pragma unroll
+    for (int i = 0; i < KEPT; ++i) {
+        int col = i * 512 + threadIdx.x;
+        weights[i] = col < p.width ? p.weight[col] : 0.0f;
+    }
+    wait_for_previous();
 #pragma unroll
     for (int i = 0; i < KEPT; ++i) {
         int col = i * 512 + threadIdx.x;
@@ -47,7 +52,7 @@ extern "C" __global__ void __launch_bounds__(512) rms_norm(const __grid_constant
     for (int i = 0; i < KEPT; ++i) {
         int col = i * 512 + threadIdx.x;
         if (col < p.width) {
-            p.out[row + col] = __float2bfloat16_rn(kept[i] * scale * p.weight[col]);
+            p.out[row + col] = __float2bfloat16_rn(kept[i] * scale * weights[i]);
         }
     }
     for (int col = KEPT * 512 + threadIdx.x; col < p.width; col += 512) {
