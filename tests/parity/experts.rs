@@ -38,8 +38,8 @@ impl Case {
         }
     }
 
-    /// What each product gives, and the sum.
-    fn run<B: Ends>(&self, b: &mut B) -> [Vec<f32>; 3] {
+    /// What each product gives, the sum, and what its norm with a residual leaves.
+    fn run<B: Ends>(&self, b: &mut B) -> [Vec<f32>; 5] {
         let positions = self.x.len() / self.width;
         let gate_up: Vec<_> =
             self.gate_up.iter().map(|both| both.iter().map(Weight::tensor).collect()).collect();
@@ -58,7 +58,15 @@ impl Case {
         b.gated(&both, Activation::Silu, &mut gated);
         b.expert_linear(&gated, ExpertInput::Choices, &down, &routes, &mut outputs);
         b.combine(&outputs, &routes, &mut out);
-        [b.values(&both), b.values(&outputs), b.values(&out)]
+        let alone = b.values(&out);
+        let weight = b.vector(&vec![0.7; self.width]).unwrap();
+        let mut residual = b.floats(self.width, &self.x);
+        let mut normed = b.poisoned(positions, self.width);
+        b.combine(&outputs, &routes, &mut out);
+        b.add_rms_norm(&out, &mut residual, &weight, 1e-6, &mut normed);
+        assert!(b.values(&out) == alone, "the sum on the way of a norm is another");
+        let residual = b.values(&residual);
+        [b.values(&both), b.values(&outputs), alone, residual, b.values(&normed)]
     }
 }
 
@@ -74,7 +82,7 @@ fn mixtures_of_experts() {
             let case = Case::new(types[nth % types.len()], router, positions, dice);
             let found = case.run(&mut cuda);
             let expected = case.run(&mut Naive::new(Rounding::None));
-            for (stage, bound) in [4e-3, 8e-3, 8e-3].into_iter().enumerate() {
+            for (stage, bound) in [4e-3, 8e-3, 8e-3, 8e-3, 1e-2].into_iter().enumerate() {
                 let what = format!("{positions} positions, {router:?}, stage {stage}");
                 near(&found[stage], &expected[stage], bound, &what);
             }

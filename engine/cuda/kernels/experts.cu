@@ -57,6 +57,7 @@ struct Combine {
     const float* weights;  // [positions, chosen]
     float* out;            // [positions, width]
     int width, chosen;
+    size_t positions;
 };
 
 // Grid: positions, groups of 256 columns.

@@ -1,62 +1,105 @@
-// Root-mean-square norms.
+// Root-mean-square norms, of rows as they are, of sums with a residual, and of sums of experts with
+// one.
 #include "device/activation.cuh"
 #include "device/reduce.cuh"
 #include "ptx/order.cuh"
 
 struct Norm {
-    const void* x;        // [rows, width]
-    float* residual;      // x is added to it, and the sum normed; null: x is
-    const float* weight;  // [width]
-    bf16* out;            // [rows, width]
+    const void* x;         // [rows, width], or of choices
+    float* residual;       // x is added to it, and the sum normed; null: x is
+    const float* weight;   // [width]
+    bf16* out;             // [rows, width]
+    // Where x is of choices, a row is first the sum of its position's, which goes to `sums`.
+    const int* places;     // [rows, chosen]; see `combine`
+    const float* weights;  // [rows, chosen]
+    float* sums;           // [rows, width]
+    int chosen;            // 0: x has a row for each
     float eps;
     int width;
-    int half;             // x is bf16
+    int half;              // x is bf16
 };
 
-// A block for each row.
-extern "C" __global__ void __launch_bounds__(512) rms_norm(const __grid_constant__ Norm p) {
-    constexpr int KEPT = 16;
+constexpr int THREADS = 512;
+// Columns of a thread that stay in registers.
+constexpr int KEPT = 8;
+
+// Everything is asked for before anything is stored, so that loads don't wait for one another.
+__device__ __forceinline__ void load(const Norm& p, int first, float (&x)[KEPT]) {
     const size_t row = static_cast<size_t>(blockIdx.x) * p.width;
-    float kept[KEPT], weights[KEPT];
+    if (p.chosen == 0) {
+#pragma unroll
+        for (int i = 0; i < KEPT; ++i) {
+            int col = first + i * THREADS;
+            x[i] = col < p.width ? element(p.x, p.half, row + col) : 0.0f;
+        }
+        return;
+    }
+    const int* places = p.places + blockIdx.x * p.chosen;
+    const float* weights = p.weights + blockIdx.x * p.chosen;
+    for (int i = 0; i < KEPT; ++i) {
+        x[i] = 0.0f;
+    }
+#pragma unroll 4
+    for (int n = 0; n < p.chosen; ++n) {
+        const float* choice = static_cast<const float*>(p.x) +
+                              static_cast<size_t>(places[n]) * p.width;
+        const float weight = weights[n];
+#pragma unroll
+        for (int i = 0; i < KEPT; ++i) {
+            int col = first + i * THREADS;
+            x[i] = col < p.width ? fmaf(weight, choice[col], x[i]) : 0.0f;
+        }
+    }
+}
+
+// A block for each row.
+extern "C" __global__ void __launch_bounds__(THREADS) rms_norm(const __grid_constant__ Norm p) {
+    const size_t row = static_cast<size_t>(blockIdx.x) * p.width;
+    float x[KEPT], residual[KEPT], weight[KEPT];
     float squares = 0.0f;
     release_next();
 #pragma unroll
     for (int i = 0; i < KEPT; ++i) {
-        int col = i * 512 + threadIdx.x;
-        weights[i] = col < p.width ? p.weight[col] : 0.0f;
+        int col = i * THREADS + threadIdx.x;
+        weight[i] = col < p.width ? p.weight[col] : 0.0f;
     }
     wait_for_previous();
+    // Rows wider than what is kept go the same way several times.
+    for (int first = threadIdx.x; first < p.width; first += KEPT * THREADS) {
 #pragma unroll
-    for (int i = 0; i < KEPT; ++i) {
-        int col = i * 512 + threadIdx.x;
-        if (col < p.width) {
-            kept[i] = element(p.x, p.half, row + col);
-            if (p.residual) {
-                kept[i] += p.residual[row + col];
-                p.residual[row + col] = kept[i];
+        for (int i = 0; i < KEPT; ++i) {
+            int col = first + i * THREADS;
+            residual[i] = p.residual && col < p.width ? p.residual[row + col] : 0.0f;
+        }
+        load(p, first, x);
+#pragma unroll
+        for (int i = 0; i < KEPT; ++i) {
+            int col = first + i * THREADS;
+            if (p.chosen && col < p.width) {
+                p.sums[row + col] = x[i];
             }
-            squares = fmaf(kept[i], kept[i], squares);
+            x[i] += residual[i];
+            if (p.residual && col < p.width) {
+                p.residual[row + col] = x[i];
+            }
+            squares = fmaf(x[i], x[i], squares);
         }
-    }
-    // Rows wider than what is kept in registers.
-    for (int col = KEPT * 512 + threadIdx.x; col < p.width; col += 512) {
-        float x = element(p.x, p.half, row + col);
-        if (p.residual) {
-            x += p.residual[row + col];
-            p.residual[row + col] = x;
-        }
-        squares = fmaf(x, x, squares);
     }
     const float scale = rsqrtf(block_sum(squares) / p.width + p.eps);
+    const bool all_kept = p.width <= KEPT * THREADS;
+    for (int first = threadIdx.x; first < p.width; first += KEPT * THREADS) {
 #pragma unroll
-    for (int i = 0; i < KEPT; ++i) {
-        int col = i * 512 + threadIdx.x;
-        if (col < p.width) {
-            p.out[row + col] = __float2bfloat16_rn(kept[i] * scale * weights[i]);
+        for (int i = 0; i < KEPT; ++i) {
+            int col = first + i * THREADS;
+            if (col < p.width) {
+                float value = x[i], by = weight[i];
+                if (!all_kept) {
+                    value = p.residual ? p.residual[row + col]
+                                       : element(p.x, p.half, row + col);
+                    by = p.weight[col];
+                }
+                p.out[row + col] = __float2bfloat16_rn(value * scale * by);
+            }
         }
-    }
-    for (int col = KEPT * 512 + threadIdx.x; col < p.width; col += 512) {
-        float x = p.residual ? p.residual[row + col] : element(p.x, p.half, row + col);
-        p.out[row + col] = __float2bfloat16_rn(x * scale * p.weight[col]);
     }
 }

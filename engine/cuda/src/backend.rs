@@ -14,10 +14,10 @@ use crate::cache::Cache;
 use crate::device::{self, DeviceInfo, OpenError};
 use crate::embed::Embeds;
 use crate::event::Done;
-use crate::experts::{ExpertKernels, Experts};
+use crate::experts::{ExpertKernels, ExpertSum, Experts};
 use crate::fault::device_error;
 use crate::gated::Gates;
-use crate::graph::{Capture, Graph};
+use crate::graph::Graph;
 use crate::linear::Linear;
 use crate::matrix::Matrix;
 use crate::module::{Function, Modules};
@@ -39,6 +39,8 @@ pub struct CudaBackend {
     caches: Vec<CacheShape>,
     /// Norms that the rotation after them does on its way.
     norms: Option<HeadNorms>,
+    /// A sum that the norm after it does on its way.
+    sum: Option<ExpertSum>,
 }
 
 struct Kernels {
@@ -74,7 +76,7 @@ impl CudaBackend {
         let packer = Packer::new(&modules)?;
         let queue = Queue::new(&context, &info)?;
         let kernels = Kernels::load(&modules, &queue, &info)?;
-        Ok(Self { queue, info, packer, kernels, caches: Vec::new(), norms: None })
+        Ok(Self { queue, info, packer, kernels, caches: Vec::new(), norms: None, sum: None })
     }
 
     /// What is known of the GPU.
@@ -151,10 +153,11 @@ impl CudaBackend {
     /// # Errors
     /// The driver's, and those of the operations.
     pub fn capture(&mut self, enqueue: impl FnOnce(&mut Self)) -> Result<Graph, BackendError> {
-        let capturing = Capture::begin(&self.queue).map_err(device_error)?;
+        self.settle();
+        Graph::begin(&self.queue).map_err(device_error)?;
         enqueue(self);
         self.settle();
-        let graph = capturing.end(&self.queue).map_err(device_error)?;
+        let graph = Graph::end(&self.queue).map_err(device_error)?;
         self.queue.faults().check()?;
         graph.ok_or_else(|| BackendError::Device("a graph of nothing was captured".to_owned()))
     }
@@ -173,10 +176,13 @@ impl CudaBackend {
         self.queue.finish()
     }
 
-    /// Does what was put off until something reads or writes those projections.
+    /// Does what was put off, before something may read or write what it is about.
     fn settle(&mut self) {
         if let Some(norms) = self.norms.take() {
             self.kernels.ropes.norm(&self.queue, norms);
+        }
+        if let Some(sum) = self.sum.take() {
+            self.kernels.experts.combine(&self.queue, sum);
         }
     }
 }
@@ -266,7 +272,7 @@ impl Backend for CudaBackend {
 
     fn rms_norm(&mut self, x: &Buffer, weight: &Vector, eps: f32, out: &mut Buffer) {
         self.settle();
-        self.kernels.norms.launch(&self.queue, (x, weight, eps), None, out);
+        self.kernels.norms.launch(&self.queue, (x, weight, eps), (None, None), out);
     }
 
     fn add_rms_norm(
@@ -277,8 +283,9 @@ impl Backend for CudaBackend {
         eps: f32,
         out: &mut Buffer,
     ) {
+        let sum = self.sum.take_if(|sum| sum.goes_to(x));
         self.settle();
-        self.kernels.norms.launch(&self.queue, (x, weight, eps), Some(residual), out);
+        self.kernels.norms.launch(&self.queue, (x, weight, eps), (sum, Some(residual)), out);
     }
 
     fn linear(&mut self, x: &Buffer, weight: &Matrix, bias: Option<&Vector>, out: &mut Buffer) {
@@ -347,7 +354,7 @@ impl Backend for CudaBackend {
 
     fn combine(&mut self, x: &Buffer, routes: &Routes, out: &mut Buffer) {
         self.settle();
-        self.kernels.experts.combine(&self.queue, x, routes, out);
+        self.sum = Some(ExpertSum::new(x, routes, out));
     }
 
     fn add_gated(&mut self, x: &Buffer, gate: &Buffer, out: &mut Buffer) {

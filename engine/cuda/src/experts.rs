@@ -36,15 +36,18 @@ struct Product {
     expert_bytes: u64,
 }
 
+/// The sum of every position's experts, asked for and done on the way of what comes after, if that
+/// norms it.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Combine {
-    x: u64,
-    places: u64,
-    weights: u64,
-    out: u64,
+pub(crate) struct ExpertSum {
+    pub(crate) x: u64,
+    pub(crate) places: u64,
+    pub(crate) weights: u64,
+    pub(crate) out: u64,
     width: i32,
-    chosen: i32,
+    pub(crate) chosen: i32,
+    positions: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -142,24 +145,12 @@ impl ExpertKernels {
         }
     }
 
-    /// `out[t] = sum of weight[c] * x[c]` over the choices of position `t`.
-    pub(crate) fn combine(&self, queue: &Queue, x: &Buffer, routes: &Routes, out: &mut Buffer) {
+    /// The sum by itself.
+    pub(crate) fn combine(&self, queue: &Queue, sum: ExpertSum) {
         const COLS: usize = 256;
-        let width = x.width();
-        assert_eq!(out.width(), width, "width of a sum of experts");
-        assert_eq!(x.rows(), routes.choices(), "a row for each choice");
-        out.begin(routes.positions(), Element::F32);
-        let params = Combine {
-            x: x.held(Element::F32),
-            places: routes.places(),
-            weights: routes.weights(),
-            out: out.pointer(),
-            width: width as i32,
-            chosen: routes.router().chosen as i32,
-        };
-        let grid = Grid::new((routes.positions(), width.div_ceil(COLS)), COLS);
+        let grid = Grid::new((sum.positions as usize, (sum.width as usize).div_ceil(COLS)), COLS);
         // SAFETY: routes place every choice at a row of `x`; `out` has a row for each position.
-        unsafe { queue.launch(self.combine, grid, &params) };
+        unsafe { queue.launch(self.combine, grid, &sum) };
     }
 
     /// `out[t] += x[t] * sigmoid(gate[t])`.
@@ -175,5 +166,28 @@ impl ExpertKernels {
         };
         // SAFETY: all three have as many rows as there are blocks.
         unsafe { queue.launch(self.add_gated, Grid::new((x.rows(), 1), 256), &params) };
+    }
+}
+
+impl ExpertSum {
+    /// `out[t] = sum of weight[c] * x[c]` over the choices of position `t`.
+    pub(crate) fn new(x: &Buffer, routes: &Routes, out: &mut Buffer) -> Self {
+        assert_eq!(out.width(), x.width(), "width of a sum of experts");
+        assert_eq!(x.rows(), routes.choices(), "a row for each choice");
+        out.begin(routes.positions(), Element::F32);
+        Self {
+            x: x.held(Element::F32),
+            places: routes.places(),
+            weights: routes.weights(),
+            out: out.pointer(),
+            width: x.width() as i32,
+            chosen: routes.router().chosen as i32,
+            positions: routes.positions() as u64,
+        }
+    }
+
+    /// Whether it goes to this buffer.
+    pub(crate) fn goes_to(&self, out: &Buffer) -> bool {
+        self.out == out.pointer()
     }
 }

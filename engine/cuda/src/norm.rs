@@ -3,6 +3,7 @@
 
 use crate::OpenError;
 use crate::buffer::{Buffer, Element, Vector};
+use crate::experts::ExpertSum;
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
 
@@ -16,6 +17,10 @@ struct Norm {
     residual: u64,
     weight: u64,
     out: u64,
+    places: u64,
+    weights: u64,
+    sums: u64,
+    chosen: i32,
     eps: f32,
     width: i32,
     half: i32,
@@ -26,12 +31,13 @@ impl Norms {
         modules.function("norm", "rms_norm").map(Self)
     }
 
-    /// `residual += x`, if there is one, then `out` is its norm, or that of `x`.
+    /// `residual += x`, if there is one, then `out` is its norm, or that of `x`. Where `sum` is what
+    /// `x` is to be, that is done on the way.
     pub(crate) fn launch(
         &self,
         queue: &Queue,
         (x, weight, eps): (&Buffer, &Vector, f32),
-        residual: Option<&mut Buffer>,
+        (sum, residual): (Option<ExpertSum>, Option<&mut Buffer>),
         out: &mut Buffer,
     ) {
         let (rows, width) = (x.rows(), x.width());
@@ -43,15 +49,20 @@ impl Norms {
         });
         out.begin(rows, Element::Bf16);
         let params = Norm {
-            x: x.pointer(),
+            x: sum.map_or_else(|| x.pointer(), |sum| sum.x),
             residual,
             weight: weight.pointer(),
             out: out.pointer(),
+            places: sum.map_or(0, |sum| sum.places),
+            weights: sum.map_or(0, |sum| sum.weights),
+            sums: sum.map_or(0, |sum| sum.out),
+            chosen: sum.map_or(0, |sum| sum.chosen),
             eps,
             width: width as i32,
             half: i32::from(x.element() == Element::Bf16),
         };
-        // SAFETY: all have as many rows as there are blocks, and are as wide.
+        // SAFETY: all have as many rows as there are blocks, and are as wide; a sum's places are rows
+        // of its choices.
         unsafe { queue.launch(self.0, Grid::new((rows, 1), 512), &params) };
     }
 }

@@ -36,11 +36,12 @@ use engine_cuda::CudaBackend;
 /// The model cannot run, the device is not there, a setting is out of range, or memory is short.
 pub fn load(file: &ModelFile, config: &Config) -> Result<Box<dyn Executor>, LoadError> {
     match config.device {
-        Device::Auto => match CudaBackend::new() {
+        // The GPU keeps keys and values as halves alone.
+        Device::Auto if config.kv_type == KvType::F16 => match CudaBackend::new() {
             Ok(backend) => Ok(Box::new(BackendExecutor::new(backend, file, config)?)),
             Err(_) => on_cpu(file, config),
         },
-        Device::Cpu => on_cpu(file, config),
+        Device::Auto | Device::Cpu => on_cpu(file, config),
         Device::Cuda => {
             let backend = CudaBackend::new()?;
             Ok(Box::new(BackendExecutor::new(backend, file, config)?))
@@ -50,6 +51,6 @@ pub fn load(file: &ModelFile, config: &Config) -> Result<Box<dyn Executor>, Load
 }
 
 fn on_cpu(file: &ModelFile, config: &Config) -> Result<Box<dyn Executor>, LoadError> {
-    let backend = CpuBackend::new(config.threads);
+    let backend = CpuBackend::new(config.threads).with_activations(config.activation_type);
     Ok(Box::new(BackendExecutor::new(backend, file, config)?))
 }
