@@ -170,7 +170,9 @@ impl Model {
 
     pub(crate) fn embed(&mut self, b: &mut CudaBackend) {
         let Scratch { residual, normed, .. } = &mut self.scratch;
-        b.embed(&self.embedding, &self.step, 1.0, residual);
+        // Large enough that a position is still told by its token after many layers of chance, and
+        // chooses experts of its own.
+        b.embed(&self.embedding, &self.step, 1000.0, residual);
         b.rms_norm(residual, &self.norm, EPS, normed);
     }
 

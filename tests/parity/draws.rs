@@ -30,13 +30,13 @@ fn layout(draws: &[Draw], dice: &mut Dice) -> StepLayout {
 fn on_cpu(layout: &StepLayout, width: usize, logits: &[f32]) -> Vec<Option<u32>> {
     let mut cpu = CpuBackend::new(1);
     let rows = layout.samples.len();
-    let mut step = cpu.step(rows, rows, rows).unwrap();
-    let mut buffer = cpu.buffer(rows, width).unwrap();
+    let mut step = cpu.step(rows, rows, rows).expect("a working device");
+    let mut buffer = cpu.buffer(rows, width).expect("a working device");
     buffer.set_rows(rows);
     buffer.values_mut().copy_from_slice(logits);
     cpu.stage(layout, &mut step);
     cpu.sample(&buffer, &step);
-    cpu.record(&step).wait().unwrap()
+    cpu.record(&step).wait().expect("a working device")
 }
 
 fn on_gpu(
@@ -46,12 +46,12 @@ fn on_gpu(
     logits: &[f32],
 ) -> Vec<Option<u32>> {
     let rows = layout.samples.len();
-    let mut step = cuda.step(rows, rows, rows).unwrap();
-    let mut buffer = cuda.buffer(rows, width).unwrap();
-    cuda.write(&mut buffer, rows, Element::F32, logits).unwrap();
+    let mut step = cuda.step(rows, rows, rows).expect("a working device");
+    let mut buffer = cuda.buffer(rows, width).expect("a working device");
+    cuda.write(&mut buffer, rows, Element::F32, logits).expect("a working device");
     cuda.stage(layout, &mut step);
     cuda.sample(&buffer, &step);
-    cuda.record(&step).wait().unwrap()
+    cuda.record(&step).wait().expect("a working device")
 }
 
 fn draw(dice: &mut Dice) -> Draw {
@@ -102,16 +102,18 @@ fn tokens_are_inherited_on_the_device() {
     let first = layout(&vec![greedy; rows], dice);
     let logits = numbers(rows * width, dice);
     let drawn = on_cpu(&first, width, &logits);
-    let mut step = cuda.step(rows, rows, rows).unwrap();
-    let mut buffer = cuda.buffer(rows, width).unwrap();
-    cuda.write(&mut buffer, rows, Element::F32, &logits).unwrap();
+    let mut step = cuda.step(rows, rows, rows).expect("a working device");
+    let mut buffer = cuda.buffer(rows, width).expect("a working device");
+    cuda.write(&mut buffer, rows, Element::F32, &logits).expect("a working device");
     let mut second = layout(&vec![greedy; rows], dice);
     second.inherits =
         (0..rows).map(|token| Inherit { token, seat: first.samples[token].seat }).collect();
     let table: Vec<u8> = (0..width * 8).flat_map(|at| ((at / 8) as f32).to_le_bytes()).collect();
     let dtype = engine_backend::DType::F32;
-    let table = cuda.matrix(&[Tensor { dtype, rows: width, cols: 8, bytes: &table }]).unwrap();
-    let mut embedded = cuda.buffer(rows, 8).unwrap();
+    let table = cuda
+        .matrix(&[Tensor { dtype, rows: width, cols: 8, bytes: &table }])
+        .expect("a working device");
+    let mut embedded = cuda.buffer(rows, 8).expect("a working device");
     // Both are launched before anybody waits.
     cuda.stage(&first, &mut step);
     cuda.sample(&buffer, &step);
@@ -119,7 +121,8 @@ fn tokens_are_inherited_on_the_device() {
     cuda.stage(&second, &mut step);
     cuda.embed(&table, &step, 1.0, &mut embedded);
     let _later = cuda.record(&step);
-    assert_eq!(end.wait().unwrap(), drawn);
-    let found: Vec<_> = embedded.values().unwrap().chunks(8).map(|row| row[0] as u32).collect();
+    assert_eq!(end.wait().expect("a working device"), drawn);
+    let found: Vec<_> =
+        embedded.values().expect("a working device").chunks(8).map(|row| row[0] as u32).collect();
     assert_eq!(found.into_iter().map(Some).collect::<Vec<_>>(), drawn);
 }

@@ -19,13 +19,13 @@ pub(crate) trait Ends: Backend {
 
 impl Ends for Naive {
     fn poisoned(&mut self, rows: usize, width: usize) -> Rows {
-        let mut buffer = self.buffer(rows, width).unwrap();
+        let mut buffer = self.buffer(rows, width).expect("a working device");
         buffer.values = vec![f32::NAN; rows * width];
         buffer
     }
 
     fn floats(&mut self, width: usize, values: &[f32]) -> Rows {
-        let mut buffer = self.buffer(0, width).unwrap();
+        let mut buffer = self.buffer(0, width).expect("a working device");
         buffer.values = values.to_vec();
         buffer
     }
@@ -41,26 +41,28 @@ impl Ends for Naive {
 
 impl Ends for CudaBackend {
     fn poisoned(&mut self, rows: usize, width: usize) -> Buffer {
-        let buffer = self.buffer(rows, width).unwrap();
-        self.poison(&buffer, 0xff).unwrap();
+        let buffer = self.buffer(rows, width).expect("a working device");
+        self.poison(&buffer, 0xff).expect("a working device");
         buffer
     }
 
     fn floats(&mut self, width: usize, values: &[f32]) -> Buffer {
-        let mut buffer = self.buffer(values.len() / width, width).unwrap();
-        self.write(&mut buffer, values.len() / width, Element::F32, values).unwrap();
+        let mut buffer = self.buffer(values.len() / width, width).expect("a working device");
+        self.write(&mut buffer, values.len() / width, Element::F32, values)
+            .expect("a working device");
         buffer
     }
 
     fn halves(&mut self, width: usize, values: &[f32]) -> Buffer {
-        let mut buffer = self.buffer(values.len() / width, width).unwrap();
-        self.write(&mut buffer, values.len() / width, Element::Bf16, values).unwrap();
+        let mut buffer = self.buffer(values.len() / width, width).expect("a working device");
+        self.write(&mut buffer, values.len() / width, Element::Bf16, values)
+            .expect("a working device");
         buffer
     }
 
     fn values(&mut self, buffer: &Buffer) -> Vec<f32> {
-        self.finish().unwrap();
-        buffer.values().unwrap()
+        self.finish().expect("a working device");
+        buffer.values().expect("a working device")
     }
 }
 

@@ -44,8 +44,11 @@ impl Case {
         let gate_up: Vec<_> =
             self.gate_up.iter().map(|both| both.iter().map(Weight::tensor).collect()).collect();
         let down: Vec<_> = self.down.iter().map(|down| vec![down.tensor()]).collect();
-        let (gate_up, down) = (b.experts(&gate_up).unwrap(), b.experts(&down).unwrap());
-        let mut routes = b.routes(positions, self.router).unwrap();
+        let (gate_up, down) = (
+            b.experts(&gate_up).expect("a working device"),
+            b.experts(&down).expect("a working device"),
+        );
+        let mut routes = b.routes(positions, self.router).expect("a working device");
         let (x, scores) =
             (b.halves(self.width, &self.x), b.floats(self.router.experts, &self.scores));
         let choices = positions * self.router.chosen;
@@ -59,7 +62,7 @@ impl Case {
         b.expert_linear(&gated, ExpertInput::Choices, &down, &routes, &mut outputs);
         b.combine(&outputs, &routes, &mut out);
         let alone = b.values(&out);
-        let weight = b.vector(&vec![0.7; self.width]).unwrap();
+        let weight = b.vector(&vec![0.7; self.width]).expect("a working device");
         let mut residual = b.floats(self.width, &self.x);
         let mut normed = b.poisoned(positions, self.width);
         b.combine(&outputs, &routes, &mut out);

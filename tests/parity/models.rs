@@ -19,8 +19,8 @@ fn engine(backend: CudaBackend, file: &ModelFile) -> BackendExecutor<CudaBackend
     BackendExecutor::new(backend, file, &config).expect("a model that can run")
 }
 
-/// Greedy continuations of the references' texts, 64 tokens each. What bf16 costs is an expert now and
-/// then, and then a text goes on differently; many must not.
+/// Greedy continuations of the references' texts, 64 tokens each. What bf16 costs is an expert now
+/// and then, and then a text goes on differently; many must not.
 #[test]
 fn a_trained_mixture_goes_on_as_its_reference() {
     let Some(cuda) = gpu() else { return };

@@ -14,10 +14,7 @@ const ROWS: [usize; 11] = [1, 2, 8, 9, 16, 17, 32, 33, 65, 130, 300];
 
 /// Weights that are no bf16 are rounded to it; sums of few may lose much of their size.
 fn bound(dtype: DType) -> f64 {
-    match dtype {
-        DType::Bf16 | DType::F16 | DType::F32 => 2e-6,
-        _ => 8e-3,
-    }
+    if dtype.block_elements() == 1 { 2e-6 } else { 8e-3 }
 }
 
 struct Case {
@@ -39,8 +36,8 @@ impl Case {
 
     fn product<B: Ends>(&self, backend: &mut B, x: &[f32]) -> Vec<f32> {
         let tensors: Vec<_> = self.parts.iter().map(Weight::tensor).collect();
-        let weight = backend.matrix(&tensors).unwrap();
-        let bias = self.bias.as_ref().map(|bias| backend.vector(bias).unwrap());
+        let weight = backend.matrix(&tensors).expect("a working device");
+        let bias = self.bias.as_ref().map(|bias| backend.vector(bias).expect("a working device"));
         let outputs = self.parts.iter().map(|part| part.rows).sum();
         let cols = self.parts[0].cols;
         let x = backend.halves(cols, x);
@@ -119,9 +116,9 @@ fn lone_rows(tokens: Vec<u32>, dice: &mut Dice) -> StepLayout {
 fn rows_of_tables_and_of_activations() {
     fn run<B: Ends>(backend: &mut B, table: &Weight, layout: &StepLayout) -> [Vec<f32>; 2] {
         let count = layout.tokens.len();
-        let mut step = backend.step(count, count, count).unwrap();
+        let mut step = backend.step(count, count, count).expect("a working device");
         backend.stage(layout, &mut step);
-        let matrix = backend.matrix(&[table.tensor()]).unwrap();
+        let matrix = backend.matrix(&[table.tensor()]).expect("a working device");
         let mut out = backend.poisoned(count, table.cols);
         backend.embed(&matrix, &step, 0.37, &mut out);
         let mut picked = backend.poisoned(count, table.cols);

@@ -19,7 +19,7 @@ fn norms_of_rows() {
         [x, residual, weight]: &[Vec<f32>; 3],
     ) -> [Vec<f32>; 3] {
         let rows = x.len() / width;
-        let weight = b.vector(weight).unwrap();
+        let weight = b.vector(weight).expect("a working device");
         let (x, mut residual) = (b.floats(width, x), b.floats(width, residual));
         let [mut alone, mut added] = [(); 2].map(|()| b.poisoned(rows, width));
         b.rms_norm(&x, &weight, 1e-5, &mut alone);
@@ -44,7 +44,7 @@ fn norms_of_rows() {
 fn norms_of_what_was_normed() {
     fn run<B: Ends>(b: &mut B, width: usize, [x, residual, weight]: &[Vec<f32>; 3]) -> Vec<f32> {
         let rows = x.len() / width;
-        let weight = b.vector(weight).unwrap();
+        let weight = b.vector(weight).expect("a working device");
         let (x, mut residual) = (b.floats(width, x), b.floats(width, residual));
         let [mut first, mut second] = [(); 2].map(|()| b.poisoned(rows, width));
         b.rms_norm(&x, &weight, 1e-6, &mut first);
@@ -62,7 +62,8 @@ fn norms_of_what_was_normed() {
 #[test]
 fn norms_of_heads() {
     fn run<B: Ends>(b: &mut B, heads: Heads, [qkv, query, key]: &[Vec<f32>; 3]) -> Vec<f32> {
-        let (query, key) = (b.vector(query).unwrap(), b.vector(key).unwrap());
+        let (query, key) =
+            (b.vector(query).expect("a working device"), b.vector(key).expect("a working device"));
         let mut qkv = b.floats(heads.qkv_width(), qkv);
         b.head_rms_norm(&mut qkv, heads, &query, &key, 1e-6);
         b.values(&qkv)

@@ -37,17 +37,10 @@ pub(crate) struct Weight {
 impl Weight {
     pub(crate) fn new(dtype: DType, rows: usize, cols: usize, dice: &mut Dice) -> Self {
         let values = rows * cols;
-        let bytes = match dtype {
-            DType::F32 => coarse(values, dice).iter().flat_map(|x| x.to_le_bytes()).collect(),
-            DType::F16 => {
-                coarse(values, dice).iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect()
-            }
-            DType::Bf16 => {
-                coarse(values, dice).iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect()
-            }
-            other => {
-                (0..values / other.block_elements()).flat_map(|_| block(other, dice)).collect()
-            }
+        let bytes = if dtype.block_elements() == 1 {
+            coarse(values, dice).into_iter().flat_map(|x| plain(dtype, x)).collect()
+        } else {
+            (0..values / dtype.block_elements()).flat_map(|_| block(dtype, dice)).collect()
         };
         Self { dtype, rows, cols, bytes }
     }
@@ -55,6 +48,17 @@ impl Weight {
     pub(crate) fn tensor(&self) -> Tensor<'_> {
         let Self { dtype, rows, cols, ref bytes } = *self;
         Tensor { dtype, rows, cols, bytes }
+    }
+}
+
+/// A number in a plain type.
+fn plain(dtype: DType, x: f32) -> Vec<u8> {
+    if dtype == DType::F32 {
+        x.to_le_bytes().to_vec()
+    } else if dtype == DType::F16 {
+        f16::from_f32(x).to_le_bytes().to_vec()
+    } else {
+        bf16::from_f32(x).to_le_bytes().to_vec()
     }
 }
 

@@ -7,14 +7,19 @@
 //! `kernels/` and its launch in the file of the same name here.
 //!
 //! Numbers. Plain weights are bf16; of quantised ones, those in four, six and eight bits with a
-//! scale, or a scale and a minimum, stay as they are and become floats inside the product. Products
-//! are the tensor cores', of bf16 with sums in f32. So activations are f32 but where a product reads
-//! them: whoever writes such a buffer rounds it, once, to bf16. The residual, projections, scores,
-//! logits and experts' outputs lose nothing. Keys and values are f16, three bits finer than bf16.
+//! scale, or a scale and a minimum, keep their codes and become floats inside the product. Products
+//! are the tensor cores', of bf16 with sums in f32. So activations are f32 but where a product
+//! reads them: whoever writes such a buffer rounds it, once, to bf16. The residual, projections,
+//! scores, logits and experts' outputs lose nothing. Keys and values are f16, three bits finer than
+//! bf16.
 //!
-//! Order. Every reduction has one order, a function of shapes and of a row's own position, which the
-//! kernels for few and for many rows share; there are no atomic sums of floats. So a sequence's
+//! Order. Every reduction has one order, a function of shapes and of a row's own position, which
+//! the kernels for few and for many rows share; there are no atomic sums of floats. So a sequence's
 //! tokens are the same alone and in any batch, however its prompt was cut.
+//!
+//! Overlap. A kernel may begin before the one ahead of it has ended, and waits by itself before it
+//! reads what another wrote; until then it asks for weights. Norms of heads and sums of experts are
+//! put off until the operation after them, which does them on its way if it can.
 
 mod attention;
 mod backend;

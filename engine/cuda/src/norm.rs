@@ -31,8 +31,8 @@ impl Norms {
         modules.function("norm", "rms_norm").map(Self)
     }
 
-    /// `residual += x`, if there is one, then `out` is its norm, or that of `x`. Where `sum` is what
-    /// `x` is to be, that is done on the way.
+    /// `residual += x`, if there is one, then `out` is its norm, or that of `x`. Where `x` is yet
+    /// to become a `sum`, that is done on the way.
     pub(crate) fn launch(
         &self,
         queue: &Queue,
@@ -61,8 +61,8 @@ impl Norms {
             width: width as i32,
             half: i32::from(x.element() == Element::Bf16),
         };
-        // SAFETY: all have as many rows as there are blocks, and are as wide; a sum's places are rows
-        // of its choices.
+        // SAFETY: all have as many rows as there are blocks, and are as wide; a sum's places are
+        // rows of its choices.
         unsafe { queue.launch(self.0, Grid::new((rows, 1), 512), &params) };
     }
 }

@@ -1,4 +1,4 @@
-//! Brings weights to the device: the file's bytes a piece at a time, then a kernel that lays them out.
+//! Brings weights to the device: the file's bytes a piece at a time, then a kernel lays them out.
 #![expect(unsafe_code, reason = "launches kernels")]
 
 use engine_backend::{BackendError, DType, Tensor};
