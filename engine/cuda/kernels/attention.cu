@@ -86,12 +86,8 @@ __device__ void attend_piece(const Attention& p) {
     }, queries);
     copies_wait<BOTH ? 1 : 0>();
     __syncthreads();
-    // What no query sees adds nothing: groups of sixteen beyond the last position are left out.
-    const int groups = (end - start + 15) / 16;
-    float scores[2][4] = {};
-    if (warp < groups) {
-        Keys::score(keys, queries, warp * 16, scores);
-    }
+    float scores[2][4];
+    Keys::score(keys, queries, warp * 16, scores);
     Part<TILES> part;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -128,8 +124,8 @@ __device__ void attend_piece(const Attention& p) {
     }
     copies_wait<0>();
     __syncthreads();
-#pragma unroll 4
-    for (int step = 0; step < groups; ++step) {
+#pragma unroll
+    for (int step = 0; step < CHUNK / 16; ++step) {
         uint32_t a[4];
         load_tiles(a, shares + lane % 16 * SHARES + step * 16 + lane / 16 * 8);
         Keys::add(values, a, step * 16, warp * TILES * 8, part);
@@ -228,15 +224,12 @@ __device__ void attend_span(const Attention& p) {
     for (int start = begin; start < end; start += CHUNK) {
         copies_wait<BOTH ? 1 : 0>();
         __syncthreads();
-        const int groups = (min(end - start, CHUNK) + 15) / 16;
         Part<TILES> part;
         float scores[CHUNK / 8][4];
 #pragma unroll
         for (int step = 0; step < CHUNK / 16; ++step) {
-            float some[2][4] = {};
-            if (step < groups) {
-                Keys::score(keys, queries, step * 16, some);
-            }
+            float some[2][4];
+            Keys::score(keys, queries, step * 16, some);
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
                 int at = start + step * 16 + i / 4 * 8 + lane % 4 * 2 + i % 2, row = i % 4 / 2;
@@ -266,9 +259,7 @@ __device__ void attend_span(const Attention& p) {
             uint32_t a[4] = {
                 shares_of(low[0], low[1], most[0]), shares_of(low[2], low[3], most[1]),
                 shares_of(high[0], high[1], most[0]), shares_of(high[2], high[3], most[1])};
-            if (step < groups) {
-                Keys::add(values, a, step * 16, 0, part);
-            }
+            Keys::add(values, a, step * 16, 0, part);
         }
         total.fold(part);
         __syncthreads();

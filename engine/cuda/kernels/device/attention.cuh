@@ -114,21 +114,17 @@ struct Chunk {
         }
     };
 
-    // Brings the positions below `end`, and zeros up to a whole number of sixteens, since what was
-    // never written may be anything. `later` is 0 for keys, and a block's size for values.
+    // Brings the positions below `end`; zeros for the others, since what was never written may be
+    // anything. `later` is 0 for keys, and a block's size for values.
     static __device__ void fetch(const Attention& p, const Rows& rows, int later, int start, int end,
                                  __half* to) {
         const int col = threadIdx.x % PIECES * 8, first = threadIdx.x / PIECES;
-        const int count = (end - start + 15) / 16 * 16;
         to += first * STRIDE + col;
 #pragma unroll
         for (int step = 0; step < STEPS; ++step, to += EACH * STRIDE) {
-            const int row = first + step * EACH;
-            bool valid = start + row < end && col < p.dim;
+            bool valid = start + first + step * EACH < end && col < p.dim;
             size_t from = static_cast<size_t>(rows.at[step] + later) * p.dim + col;
-            if (row < count) {
-                copy_16(to, p.cache + (valid ? from : 0), valid);
-            }
+            copy_16(to, p.cache + (valid ? from : 0), valid);
         }
     }
 
