@@ -19,6 +19,7 @@ pub struct Done {
 
 impl Event for Done {
     fn wait(self) -> Result<Vec<Option<u32>>, BackendError> {
+        // Makes the context current first: whoever waits need not be the thread that launched.
         self.slot.end.synchronize().map_err(device_error)?;
         self.faults.check()?;
         let drawn = &self.slot.drawn.words()[..self.samples];
