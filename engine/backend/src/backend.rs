@@ -89,6 +89,15 @@ pub trait Backend: Sized + 'static {
 
     // A step.
 
+    /// Runs the operations of a staged step, which `body` calls.
+    ///
+    /// For steps whose sizes came before, a device may launch what it noted then instead. So `body`
+    /// calls the same operations on the same buffers for every step: only what the layout says may
+    /// differ.
+    fn run(&mut self, _step: &Self::Step, body: impl FnOnce(&mut Self)) {
+        body(self);
+    }
+
     /// Brings a layout to the device.
     fn stage(&mut self, layout: &StepLayout, step: &mut Self::Step);
 

@@ -63,6 +63,7 @@ __device__ void attend_piece(const Attention& p) {
     release_next();
     wait_for_previous();
     const Piece piece = p.pieces[blockIdx.x];
+    if (piece.token == NO_TOKEN) return;
     const int head = blockIdx.y, position = piece.position;
     const int first_head = head * p.sharing() + p.head_tile * QUERIES;
     const int heads = min(QUERIES, p.sharing() - p.head_tile * QUERIES);

@@ -17,7 +17,7 @@ use crate::event::Done;
 use crate::experts::{ExpertKernels, ExpertSum, Experts};
 use crate::fault::device_error;
 use crate::gated::Gates;
-use crate::graph::Graph;
+use crate::graph::{Graph, Graphs, Turn};
 use crate::linear::Linear;
 use crate::matrix::Matrix;
 use crate::module::{Function, Modules};
@@ -41,6 +41,7 @@ pub struct CudaBackend {
     norms: Option<HeadNorms>,
     /// A sum that the norm after it does on its way.
     sum: Option<ExpertSum>,
+    graphs: Graphs,
 }
 
 struct Kernels {
@@ -76,7 +77,8 @@ impl CudaBackend {
         let packer = Packer::new(&modules)?;
         let queue = Queue::new(&context, &info)?;
         let kernels = Kernels::load(&modules, &queue, &info)?;
-        Ok(Self { queue, info, packer, kernels, caches: Vec::new(), norms: None, sum: None })
+        let (caches, graphs) = (Vec::new(), Graphs::default());
+        Ok(Self { queue, info, packer, kernels, caches, norms: None, sum: None, graphs })
     }
 
     /// What is known of the GPU.
@@ -252,6 +254,30 @@ impl Backend for CudaBackend {
         self.packer.finish();
         let limits = Limits::new(rows_max, tokens_max, blocks_max, &self.caches);
         Step::new(&self.queue, limits, &self.caches)
+    }
+
+    fn run(&mut self, step: &Step, body: impl FnOnce(&mut Self)) {
+        let Some(sizes) = step.sizes() else { return body(self) };
+        let mut graphs = std::mem::take(&mut self.graphs);
+        match graphs.turn(sizes) {
+            Turn::Launch => body(self),
+            Turn::Capture => match self.capture(body) {
+                Ok(graph) => {
+                    self.replay(&graph);
+                    graphs.keep(sizes, graph);
+                }
+                Err(error) => self.queue.faults().note_error(error),
+            },
+            // Without its launches, `body` leaves the host with what it knows of the buffers.
+            Turn::Replay(graph) => {
+                self.queue.mute(true);
+                body(self);
+                self.settle();
+                self.queue.mute(false);
+                self.replay(graph);
+            }
+        }
+        self.graphs = graphs;
     }
 
     fn stage(&mut self, layout: &StepLayout, step: &mut Step) {

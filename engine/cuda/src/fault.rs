@@ -18,6 +18,11 @@ impl Faults {
         }
     }
 
+    /// Keeps an error that already has its words.
+    pub(crate) fn note_error(&self, error: BackendError) {
+        self.0.lock().get_or_insert(error);
+    }
+
     /// The first error that was kept; it stays.
     pub(crate) fn check(&self) -> Result<(), BackendError> {
         self.0.lock().clone().map_or(Ok(()), Err)

@@ -1,6 +1,7 @@
 //! The one stream, on which everything happens in the order it is enqueued.
 #![expect(unsafe_code, reason = "launches kernels and copies through the driver")]
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -38,13 +39,16 @@ pub(crate) struct Queue {
     faults: Faults,
     /// Whether a kernel can begin before the one before it has ended.
     overlaps: bool,
+    /// Whether launches are left out.
+    muted: Cell<bool>,
 }
 
 impl Queue {
     pub(crate) fn new(context: &Arc<CudaContext>, info: &DeviceInfo) -> Result<Self, DriverError> {
         let stream = context.new_stream()?;
         let overlaps = info.capability >= OVERLAP_MIN;
-        Ok(Self { context: Arc::clone(context), stream, faults: Faults::default(), overlaps })
+        let (context, faults) = (Arc::clone(context), Faults::default());
+        Ok(Self { context, stream, faults, overlaps, muted: Cell::new(false) })
     }
 
     pub(crate) fn context(&self) -> &Arc<CudaContext> {
@@ -59,6 +63,11 @@ impl Queue {
         &self.faults
     }
 
+    /// Whether launches are left out from now on.
+    pub(crate) fn mute(&self, muted: bool) {
+        self.muted.set(muted);
+    }
+
     /// Launches a kernel with its one argument; nothing if there are no blocks. It may begin before
     /// the one before has ended, and waits by itself where it must.
     ///
@@ -67,7 +76,7 @@ impl Queue {
     /// memory is not freed before the kernel has ended.
     pub(crate) unsafe fn launch<P: Copy>(&self, function: Function, grid: Grid, params: &P) {
         let Grid { blocks: (x, y, z), threads, shared } = grid;
-        if x * y * z == 0 {
+        if x * y * z == 0 || self.muted.get() {
             return;
         }
         let narrow = |size: usize| u32::try_from(size).expect("a grid within 32 bits");

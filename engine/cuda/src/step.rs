@@ -12,6 +12,7 @@ use cudarc::driver::sys::CUevent_flags;
 use engine_backend::{BackendError, CacheShape, StepLayout};
 
 use crate::fault::device_error;
+use crate::graph::Sizes;
 use crate::memory::Memory;
 use crate::pinned::Pinned;
 use crate::queue::Queue;
@@ -22,6 +23,8 @@ pub(crate) const CHUNK: usize = 128;
 pub(crate) const QUERIES: usize = 16;
 /// Steps that may be staged and not waited for.
 const SLOTS: usize = 4;
+/// Positions of a step that may recur; larger ones keep the device busy without a graph.
+const RECURRING_MAX: usize = 256;
 /// The mark of an input token that the device has; the rest is a seat.
 const INHERITED: u32 = 1 << 31;
 
@@ -97,6 +100,11 @@ struct Piece {
     blocks: u32,
     chunk: u32,
     chunks: u32,
+}
+
+impl Piece {
+    /// Nobody's: it makes up a number of pieces that recurs.
+    const NONE: Self = Self { token: u32::MAX, position: 0, blocks: 0, chunk: 0, chunks: 0 };
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -230,11 +238,23 @@ impl Step {
             }
         }
         assert!(self.pieces.len() <= self.limits.pieces, "blocks cover every position");
+        if self.lengths.is_empty() {
+            let count = rounded(self.pieces.len()).min(self.limits.pieces);
+            self.pieces.resize(count, Piece::NONE);
+        }
         self.counts = Counts {
             tokens: layout.tokens.len(),
             samples: layout.samples.len(),
             pieces: self.pieces.len(),
         };
+    }
+
+    /// What the launches of this step depend on, if it may come again: all its positions are alone
+    /// in their spans.
+    pub(crate) fn sizes(&self) -> Option<Sizes> {
+        let Counts { tokens, samples, pieces } = self.counts;
+        let recurs = self.lengths.is_empty() && tokens <= RECURRING_MAX;
+        recurs.then_some(Sizes { tokens, samples, pieces })
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -339,6 +359,11 @@ impl Places {
     }
 }
 
+/// Up to an eighth more, so that few numbers occur.
+fn rounded(count: usize) -> usize {
+    count.next_multiple_of((count.next_power_of_two() / 8).max(1))
+}
+
 /// A packing being filled.
 struct Packing<'a> {
     words: &'a mut [u32],
@@ -378,5 +403,20 @@ impl Packing<'_> {
             self.part(bytemuck::cast_slice(&[draw]), to);
         }
         Part { to, from: from as u32, words: (self.used - from) as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn few_numbers_of_pieces_occur_and_little_is_added() {
+        let mut seen: Vec<_> = (1..=4096).map(rounded).collect();
+        for (count, rounded) in (1..=4096).zip(&seen) {
+            assert!(count <= *rounded && 8 * (rounded - count) <= 2 * count, "{count}: {rounded}");
+        }
+        seen.dedup();
+        assert!(seen.len() < 64, "{} numbers", seen.len());
     }
 }

@@ -54,10 +54,10 @@ impl<B: Backend> Executor for BackendExecutor<B> {
     }
 
     fn launch(&mut self, plan: StepPlan) -> Result<Box<dyn Ticket>, EngineError> {
-        let layout = self.stage.fill(&plan);
-        self.backend.stage(layout, &mut self.step);
-        self.decoder.run(&mut self.backend, &self.step, &mut self.caches);
-        let event = self.backend.record(&self.step);
+        let Self { backend, decoder, caches, step, stage, .. } = self;
+        backend.stage(stage.fill(&plan), step);
+        backend.run(step, |backend| decoder.run(backend, step, caches));
+        let event = backend.record(step);
         let draws = plan.rows.iter().filter(|row| row.sample.is_some());
         let sequences = draws.map(|row| row.sequence).collect();
         Ok(Box::new(StepTicket { step: plan.step, sequences, event }))

@@ -11,6 +11,9 @@ struct Span {
     int blocks;  // where its block table begins
 };
 
+// The token of a piece that is nobody's.
+constexpr int NO_TOKEN = -1;
+
 // What one block computes for a position that is alone in its span.
 struct Piece {
     int token;     // in the step
