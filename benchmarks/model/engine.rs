@@ -43,7 +43,7 @@ impl Engine {
             ..Config::default()
         };
         config.validate()?;
-        let executor = engine::load(&ModelFile::open(model)?, &config)?;
+        let executor = engine::load(&ModelFile::open(model)?, &config)?.executor;
         let info = executor.info();
         ensure!(info.context as usize >= positions, "the model takes {} positions", info.context);
         let needed = rows * positions.div_ceil(info.block_size as usize);

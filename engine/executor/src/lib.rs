@@ -30,27 +30,49 @@ pub use engine_cpu::ActivationType;
 use engine_cpu::CpuBackend;
 use engine_cuda::CudaBackend;
 
+/// An engine, and what it runs on.
+pub struct Loaded {
+    /// Runs steps.
+    pub executor: Box<dyn Executor>,
+    /// What computes, in words.
+    pub device: String,
+    /// Why [`Device::Auto`] left GPUs aside, in words, if it did.
+    pub no_gpu: Option<String>,
+}
+
 /// Builds the engine that runs a file's model, on the thread that will own it.
 ///
 /// # Errors
 /// The model cannot run, the device is not there, a setting is out of range, or memory is short.
-pub fn load(file: &ModelFile, config: &Config) -> Result<Box<dyn Executor>, LoadError> {
+pub fn load(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
     match config.device {
-        // The GPU keeps keys and values as halves alone.
-        Device::Auto if config.kv_type == KvType::F16 => match CudaBackend::new() {
-            Ok(backend) => Ok(Box::new(BackendExecutor::new(backend, file, config)?)),
-            Err(_) => on_cpu(file, config),
+        Device::Auto => match gpu(config) {
+            Ok(backend) => on_gpu(backend, file, config),
+            Err(reason) => Ok(Loaded { no_gpu: Some(reason), ..on_cpu(file, config)? }),
         },
-        Device::Auto | Device::Cpu => on_cpu(file, config),
-        Device::Cuda => {
-            let backend = CudaBackend::new()?;
-            Ok(Box::new(BackendExecutor::new(backend, file, config)?))
-        }
+        Device::Cpu => on_cpu(file, config),
+        Device::Cuda => on_gpu(CudaBackend::new()?, file, config),
         Device::Sim => Err(LoadError::Device { device: config.device, engine: "simulated" }),
     }
 }
 
-fn on_cpu(file: &ModelFile, config: &Config) -> Result<Box<dyn Executor>, LoadError> {
+/// A GPU that can do what is asked for, or why there is none.
+fn gpu(config: &Config) -> Result<CudaBackend, String> {
+    match config.kv_type {
+        KvType::F16 => CudaBackend::new().map_err(|error| error.to_string()),
+        KvType::F32 => Err("GPUs keep keys and values as halves, and kv_type is f32".to_owned()),
+    }
+}
+
+fn on_gpu(backend: CudaBackend, file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
+    let device = backend.info().to_string();
+    let executor = Box::new(BackendExecutor::new(backend, file, config)?);
+    Ok(Loaded { executor, device, no_gpu: None })
+}
+
+fn on_cpu(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
     let backend = CpuBackend::new(config.threads).with_activations(config.activation_type);
-    Ok(Box::new(BackendExecutor::new(backend, file, config)?))
+    let device = format!("CPU, {}, threads: {}", engine_cpu::isa(), backend.threads());
+    let executor = Box::new(BackendExecutor::new(backend, file, config)?);
+    Ok(Loaded { executor, device, no_gpu: None })
 }

@@ -17,7 +17,10 @@ fn an_engine_tells_its_sizes() {
     let (_folder, path) = tiny::saved(&tiny::tiny(Elements::all(F16), 1));
     let file = ModelFile::open(&path).unwrap();
     let config = Config { rows_max: 4, threads: 1, ..Config::default() };
-    let executor = engine::load(&file, &config).unwrap();
+    let config = Config { device: Device::Cpu, ..config };
+    let engine::Loaded { executor, device, no_gpu } = engine::load(&file, &config).unwrap();
+    assert!(device.starts_with("CPU, ") && device.ends_with(", threads: 1"), "{device}");
+    assert_eq!(no_gpu, None);
     let info = executor.info();
     assert_eq!((info.vocab, info.context), (VOCAB, CONTEXT));
     assert_eq!((info.rows_max, info.step_tokens_max, info.block_size), (4, 512, 16));
