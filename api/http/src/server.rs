@@ -16,7 +16,7 @@ use socket2::SockRef;
 
 use crate::Config;
 use crate::access::track;
-use crate::openai::{ApiError, chat, completions, models};
+use crate::openai::{ApiError, ChatWire, CompletionWire, create, models};
 use crate::ops::responses::Responses;
 use crate::ops::{health, metrics};
 
@@ -110,8 +110,8 @@ fn set_unread_timeout(_socket: &SockRef<'_>, _timeout: Duration) -> io::Result<(
 }
 
 fn routes(app: &mut ServiceConfig) {
-    app.service(at("/v1/chat/completions", "POST").route(web::post().to(chat::create)))
-        .service(at("/v1/completions", "POST").route(web::post().to(completions::create)))
+    app.service(at("/v1/chat/completions", "POST").route(web::post().to(create::<ChatWire>)))
+        .service(at("/v1/completions", "POST").route(web::post().to(create::<CompletionWire>)))
         .service(at("/v1/models", "GET, HEAD").route(reading().to(models::list)))
         .service(at("/v1/models/{id:.+}", "GET, HEAD").route(reading().to(models::show)))
         .service(at("/health", "GET, HEAD").route(reading().to(health::alive)))

@@ -4,12 +4,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use runtime::FinishReason;
+use runtime::{FinishReason, ModelCard};
 
 use super::controls::UsageChunk;
+use super::fields::Fields;
 use super::fold::Output;
 use super::usage::Usage;
-use super::{escape, finish};
+use super::{ApiError, Ignored, Ready, escape, finish};
 use crate::request_id::mint;
 
 /// Changes when the same seed may give other tokens: with the server.
@@ -28,6 +29,18 @@ pub(crate) trait Wire: 'static {
     const PROMPT: &'static str;
     /// The choice of the chunk before any text, if there is one.
     const OPENING: Option<&'static str>;
+
+    /// Reads a body that asks something of the served model; `vocab` is the engine's number of
+    /// tokens, once it is known.
+    ///
+    /// # Errors
+    /// The first field that is missing, of a wrong type or value, or not supported.
+    fn read(
+        fields: Fields,
+        card: &ModelCard,
+        vocab: Option<u32>,
+        ignored: &mut Ignored,
+    ) -> Result<Ready, ApiError>;
 
     /// The choice of a chunk of text, which is a JSON string.
     fn text(text: &str) -> String;

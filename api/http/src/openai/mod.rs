@@ -1,5 +1,7 @@
 //! OpenAI's API: one folder per endpoint, and what they share.
 
+mod chat;
+mod completions;
 mod controls;
 mod error;
 mod fields;
@@ -11,10 +13,9 @@ mod json;
 mod unsupported;
 mod usage;
 
-pub(crate) mod chat;
-pub(crate) mod completions;
 pub(crate) mod models;
 
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use runtime::{Generate, Refused};
 
@@ -24,9 +25,11 @@ pub(crate) use frame::{Frame, Wire};
 pub(crate) use ignored::Ignored;
 
 #[cfg(test)]
-pub(crate) use {chat::ChatWire, completions::CompletionWire, controls::UsageChunk};
+pub(crate) use controls::UsageChunk;
+pub(crate) use {chat::ChatWire, completions::CompletionWire};
 
 use self::controls::Delivery;
+use self::fields::Fields;
 use crate::access::Access;
 use crate::gate;
 use crate::server::Edge;
@@ -34,9 +37,27 @@ use crate::sse;
 
 /// A checked request, ready to run.
 #[derive(Debug)]
-struct Ready {
+pub(crate) struct Ready {
     generate: Generate,
     delivery: Delivery,
+}
+
+/// Answers a request of one endpoint.
+///
+/// # Errors
+/// Everything that keeps it from being answered, before the head is sent.
+pub(crate) async fn create<W: Wire>(
+    request: HttpRequest,
+    payload: Payload,
+    edge: Data<Edge>,
+) -> Result<HttpResponse, ApiError> {
+    gate::admit(edge.handle.status())?;
+    let body = gate::json_body(request.headers(), payload, &edge.config).await?;
+    let fields = Fields::new(json::object(&body)?);
+    drop(body);
+    let mut ignored = Ignored::default();
+    let ready = W::read(fields, &edge.handle.card(), edge.vocab(), &mut ignored)?;
+    answer::<W>(&request, &edge, ready, &ignored).await
 }
 
 /// Runs a request and answers in the wire of its endpoint. The head goes out when the request is

@@ -5,13 +5,10 @@ mod convert;
 mod request;
 mod response;
 
-use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use runtime::ModelCard;
 
 use super::fields::Fields;
-use super::{ApiError, Ignored, Wire, answer, json, models};
-use crate::gate;
-use crate::server::Edge;
+use super::{ApiError, Ignored, Ready, Wire, models};
 
 /// The wire of completions.
 pub(crate) struct CompletionWire;
@@ -34,24 +31,15 @@ impl Wire for CompletionWire {
     fn whole(text: &str, finish: &str) -> String {
         response::choice(text, finish)
     }
-}
 
-/// Continues a prompt.
-///
-/// # Errors
-/// Everything that keeps it from being answered, before the head is sent.
-pub(crate) async fn create(
-    request: HttpRequest,
-    payload: Payload,
-    edge: Data<Edge>,
-) -> Result<HttpResponse, ApiError> {
-    gate::admit(edge.handle.status())?;
-    let body = gate::json_body(request.headers(), payload, &edge.config).await?;
-    let mut ignored = Ignored::default();
-    let card = edge.handle.card();
-    let completion = request::read(Fields::new(json::object(&body)?), card.sampling, &mut ignored)?;
-    drop(body);
-    models::check(&completion.model, &card)?;
-    let ready = convert::ready(completion, edge.vocab())?;
-    answer::<CompletionWire>(&request, &edge, ready, &ignored).await
+    fn read(
+        fields: Fields,
+        card: &ModelCard,
+        vocab: Option<u32>,
+        ignored: &mut Ignored,
+    ) -> Result<Ready, ApiError> {
+        let completion = request::read(fields, card.sampling, ignored)?;
+        models::check(&completion.model, card)?;
+        convert::ready(completion, vocab)
+    }
 }
