@@ -1,6 +1,6 @@
 //! What models with experts ask of a file.
 
-use crate::model::{read, tiny};
+use crate::model::{read, refusal_of, set, tiny};
 use crate::writer::Writer;
 
 const EXPERTS: u64 = 4;
@@ -14,8 +14,7 @@ fn mixtral() -> Writer {
         let dense = ["ffn_gate.", "ffn_up.", "ffn_down."];
         !dense.iter().any(|name| tensor.name.contains(name))
     });
-    file.keys.retain(|(key, _)| key != "llama.feed_forward_length");
-    file.u32("llama.feed_forward_length", MLP as u32);
+    set(&mut file, "feed_forward_length", MLP as u32);
     file.u32("llama.expert_count", EXPERTS as u32);
     file.u32("llama.expert_used_count", 2);
     for layer in 0..2 {
@@ -32,15 +31,7 @@ fn mixtral() -> Writer {
 }
 
 fn refusal(change: impl Fn(&mut Writer)) -> String {
-    let mut file = mixtral();
-    change(&mut file);
-    read(&file).expect_err("a wrong model")
-}
-
-fn set(file: &mut Writer, key: &str, value: u32) {
-    let key = format!("llama.{key}");
-    file.keys.retain(|(existing, _)| *existing != key);
-    file.u32(&key, value);
+    refusal_of(mixtral(), change)
 }
 
 #[test]

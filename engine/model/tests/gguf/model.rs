@@ -51,14 +51,18 @@ pub(crate) fn read(file: &Writer) -> Result<(), String> {
     Blueprint::read(&checkpoint).map(drop).map_err(|error| error.to_string())
 }
 
-fn refusal(change: impl Fn(&mut Writer)) -> String {
-    let mut file = tiny();
+/// Why a changed file is refused.
+pub(crate) fn refusal_of(mut file: Writer, change: impl Fn(&mut Writer)) -> String {
     change(&mut file);
     read(&file).expect_err("a wrong model")
 }
 
+fn refusal(change: impl Fn(&mut Writer)) -> String {
+    refusal_of(tiny(), change)
+}
+
 /// Replaces a key of the architecture.
-fn set(file: &mut Writer, key: &str, value: u32) {
+pub(crate) fn set(file: &mut Writer, key: &str, value: u32) {
     let key = format!("llama.{key}");
     file.keys.retain(|(existing, _)| *existing != key);
     file.u32(&key, value);

@@ -1,6 +1,6 @@
 //! What Llama's neighbours ask of a file beside what a llama does.
 
-use crate::model::{read, tiny};
+use crate::model::{read, refusal_of as refusal, tiny};
 use crate::writer::Writer;
 
 /// A tiny llama under another name, and with more vectors.
@@ -26,11 +26,6 @@ fn qwen2() -> Writer {
 
 fn qwen3() -> Writer {
     neighbour("qwen3", &[("attn_q_norm.weight", 16), ("attn_k_norm.weight", 16)])
-}
-
-fn refusal(mut file: Writer, change: impl Fn(&mut Writer)) -> String {
-    change(&mut file);
-    read(&file).expect_err("a wrong model")
 }
 
 fn remove(file: &mut Writer, name: &str) {
