@@ -7,7 +7,7 @@ use crate::dice::Dice;
 use crate::ends::{Ends, between, coarse, near, numbers};
 use crate::gpu;
 use crate::naive::{Naive, Rounding};
-use crate::weights::{DTYPES, Weight};
+use crate::weights::Weight;
 
 /// One more than the most rows of each shape, and more than a block computes.
 const ROWS: [usize; 11] = [1, 2, 8, 9, 16, 17, 32, 33, 65, 130, 300];
@@ -62,7 +62,7 @@ fn products_with_weights_of_every_type() {
     let Some(mut cuda) = gpu() else { return };
     let mut plain = Naive::new(Rounding::None);
     let dice = &mut Dice::new(1);
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         for rows in ROWS {
             let case = Case::new(&[dtype], rows, dice);
             let found = case.product(&mut cuda, &case.x);
@@ -127,7 +127,7 @@ fn rows_of_tables_and_of_activations() {
     }
     let Some(mut cuda) = gpu() else { return };
     let dice = &mut Dice::new(3);
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         let cols = dtype.block_elements().max(8) * between(1, 4, dice);
         let rows = between(1, 200, dice);
         let table = Weight::new(dtype, rows, cols, dice);

@@ -6,25 +6,6 @@ use half::{bf16, f16};
 use crate::dice::Dice;
 use crate::ends::coarse;
 
-pub(crate) const DTYPES: [DType; 16] = [
-    DType::Bf16,
-    DType::F16,
-    DType::F32,
-    DType::Iq4Nl,
-    DType::Iq4Xs,
-    DType::Mxfp4,
-    DType::Q2K,
-    DType::Q3K,
-    DType::Q4_0,
-    DType::Q4_1,
-    DType::Q4K,
-    DType::Q5_0,
-    DType::Q5_1,
-    DType::Q5K,
-    DType::Q6K,
-    DType::Q8_0,
-];
-
 /// A weight as its file holds it.
 #[derive(Clone)]
 pub(crate) struct Weight {

@@ -59,6 +59,26 @@ pub struct Tensor<'a> {
 }
 
 impl DType {
+    /// Every type there is.
+    pub const ALL: [Self; 16] = [
+        Self::Bf16,
+        Self::F16,
+        Self::F32,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
+        Self::Mxfp4,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q4K,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q5K,
+        Self::Q6K,
+        Self::Q8_0,
+    ];
+
     /// Elements in one block.
     #[must_use]
     pub const fn block_elements(self) -> usize {

@@ -5,7 +5,7 @@ mod reference;
 
 use engine_backend::{Backend, DType, Tensor};
 use engine_cpu::CpuBackend;
-use reference::{DTYPES, assert_same};
+use reference::assert_same;
 
 const ROWS: &str = include_str!("reference/blocks.txt");
 
@@ -55,7 +55,7 @@ fn weights_are_those_that_another_implementation_reads() {
         assert_same(&format!("{name}, line {line}"), &found, &right);
         seen.push(dtype);
     }
-    for dtype in DTYPES.into_iter().filter(|dtype| dtype.block_elements() > 1) {
+    for dtype in DType::ALL.into_iter().filter(|dtype| dtype.block_elements() > 1) {
         assert!(seen.contains(&dtype), "{dtype:?} has no rows");
     }
 }

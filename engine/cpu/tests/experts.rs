@@ -4,7 +4,7 @@ mod reference;
 
 use engine_backend::{Backend, DType, ExpertInput, Router, Tensor};
 use engine_cpu::{Buffer, CpuBackend, Experts, Routes};
-use reference::{DTYPES, Random, Weights, assert_close, assert_same, backends, buffer, poisoned};
+use reference::{Random, Weights, assert_close, assert_same, backends, buffer, poisoned};
 
 const ROUTERS: [Router; 5] = [
     Router { experts: 1, chosen: 1, normalised: false },
@@ -196,7 +196,7 @@ fn compare(layer: &Layer, router: Router, rows: usize, random: &mut Random) {
 #[test]
 fn a_choice_gives_the_bits_that_its_expert_gives_its_row_alone() {
     let mut random = Random(34);
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         let layer = Layer::random(&mut random, 8, &[(dtype, 33), (dtype, 20)], 256);
         for rows in [1, 3, 40] {
             compare(&layer, ROUTERS[2], rows, &mut random);

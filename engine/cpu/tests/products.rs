@@ -4,9 +4,7 @@ mod reference;
 
 use engine_backend::{Backend, BackendError, DType};
 use engine_cpu::{ActivationType, CpuBackend, Isa};
-use reference::{
-    DTYPES, Random, Weights, assert_close, assert_same, backends, buffer, poisoned, tokens,
-};
+use reference::{Random, Weights, assert_close, assert_same, backends, buffer, poisoned, tokens};
 
 fn product(
     backend: &mut CpuBackend,
@@ -63,7 +61,7 @@ fn plain(weights: &Weights, x: &[f32], bias: &[f32]) -> (Vec<f64>, Tolerances) {
 fn products_are_those_of_plain_arithmetic_on_every_instruction_set() {
     let mut random = Random(1);
     for (outputs, cols, rows) in [(1, 256, 1), (15, 512, 3), (40, 256, 17), (100, 768, 33)] {
-        for dtype in DTYPES {
+        for dtype in DType::ALL {
             let weights = Weights::random(&mut random, dtype, outputs, cols);
             let x = random.floats(rows * cols);
             let bias = random.floats(outputs);
@@ -83,7 +81,7 @@ fn products_are_those_of_plain_arithmetic_on_every_instruction_set() {
 fn two_bytes_keep_what_one_loses() {
     let mut random = Random(9);
     for (outputs, cols, rows) in [(40, 256, 17), (100, 768, 3)] {
-        for dtype in DTYPES {
+        for dtype in DType::ALL {
             let weights = Weights::random(&mut random, dtype, outputs, cols);
             let x = random.floats(rows * cols);
             let (right, tolerances) = plain(&weights, &x, &vec![0.0; outputs]);
@@ -120,7 +118,7 @@ fn floats_need_no_whole_blocks() {
 #[test]
 fn a_row_gives_the_same_bits_in_any_batch() {
     let mut random = Random(3);
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         let weights = Weights::random(&mut random, dtype, 50, 512);
         let x = random.floats(200 * 512);
         for (name, mut backend) in backends() {
@@ -174,7 +172,7 @@ fn parts_of_different_types_stand_side_by_side() {
 #[test]
 fn what_is_not_finite_stays_in_its_row() {
     let mut random = Random(6);
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         let weights = Weights::random(&mut random, dtype, 20, 256);
         let x = random.floats(3 * 256);
         for flaw in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -207,7 +205,7 @@ fn inputs_of_any_size_are_scaled() {
 #[test]
 fn embeddings_are_the_weights_themselves() {
     let mut random = Random(9);
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         let weights = Weights::random(&mut random, dtype, 37, 256);
         let right = weights.floats();
         for (name, mut backend) in backends() {

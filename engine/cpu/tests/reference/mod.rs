@@ -75,25 +75,6 @@ pub(crate) fn tokens(tokens: &[u32]) -> StepLayout {
     }
 }
 
-pub(crate) const DTYPES: [DType; 16] = [
-    DType::Bf16,
-    DType::F16,
-    DType::F32,
-    DType::Iq4Nl,
-    DType::Iq4Xs,
-    DType::Mxfp4,
-    DType::Q2K,
-    DType::Q3K,
-    DType::Q4_0,
-    DType::Q4_1,
-    DType::Q4K,
-    DType::Q5_0,
-    DType::Q5_1,
-    DType::Q5K,
-    DType::Q6K,
-    DType::Q8_0,
-];
-
 /// Weights as a file holds them.
 pub(crate) struct Weights {
     pub(crate) dtype: DType,
