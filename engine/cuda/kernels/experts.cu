@@ -1,6 +1,7 @@
 // Products with the weight of the expert that each choice is of, and what comes before and after:
 // the sum of a position's experts.
-#include "device/product.cuh"
+#include "device/skinny.cuh"
+#include "device/tiled.cuh"
 
 struct Experts {
     Job job;              // `weight` is the first expert's; `rows` the position of each choice, or null

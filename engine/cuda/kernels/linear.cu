@@ -1,5 +1,6 @@
 // Products with a weight that every row meets.
-#include "device/product.cuh"
+#include "device/skinny.cuh"
+#include "device/tiled.cuh"
 
 struct Linear {
     Job job;  // of all rows

@@ -8,7 +8,7 @@ use crate::queue::Grid;
 /// Most bytes of shared memory with which two blocks fit beside each other.
 const SHARED_MAX: usize = 100 << 10;
 
-/// Rows of one product, and the weight that they meet; as in `kernels/device/product.cuh`.
+/// Rows of one product, and the weight that they meet; as in `kernels/device/job.cuh`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Job {
