@@ -1,39 +1,88 @@
-//! Times whole steps of a large mixture on a GPU, with weights of chance made there, and says how
-//! they stand to what reading the memory takes.
+//! Times whole steps of a model on a GPU, with weights of chance made there, and says how they stand to
+//! what reading the memory takes.
 
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 
 mod model;
 mod profile;
+mod prompts;
+mod shape;
 
 use std::time::Instant;
 
+use clap::Parser;
 use engine_backend::BackendError;
 use engine_cuda::CudaBackend;
 
-use model::{Model, QWEN3_30B_A3B, Shape};
+use model::{Limits, Model};
+use prompts::Prompts;
+use shape::{Known, Shape};
 
 /// Bytes a second that a plain read takes on an H100 80GB.
 const BANDWIDTH: f64 = 3.05e12;
 /// Operations a second of a large product there.
 const PRODUCTS: f64 = 750e12;
-/// Positions that decoding rows have behind them.
-const CONTEXT: usize = 256;
-const BATCHES: [usize; 8] = [1, 4, 8, 16, 32, 64, 128, 256];
-const PROMPTS: [usize; 2] = [512, 2048];
+
+#[derive(Parser)]
+#[command(about = "Times steps of a model on a GPU, beside what its memory and products allow")]
+struct Options {
+    #[arg(long, value_enum, default_value = "qwen3-30b-a3b")]
+    model: Known,
+    /// Layers, to be quick; 0: as many as the model has.
+    #[arg(long, default_value_t = 0)]
+    layers: usize,
+    /// Numbers of rows that decode together.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,8,16,32,64,128,256")]
+    decode: Vec<usize>,
+    /// Positions that decoding rows have behind them.
+    #[arg(long, default_value_t = 256)]
+    context: usize,
+    /// Prompts of a step, as TOKENS or COUNTxTOKENS.
+    #[arg(long, value_delimiter = ',', default_value = "512,2048,8192,16x1024")]
+    prefill: Vec<Prompts>,
+    /// Also times each operation by itself.
+    #[arg(long)]
+    profile: bool,
+    /// Leaves out the tables of whole steps.
+    #[arg(long)]
+    no_steps: bool,
+}
+
+impl Options {
+    fn shape(&self) -> Shape {
+        let shape = self.model.shape();
+        let layers = if self.layers == 0 { shape.layers } else { self.layers };
+        Shape { layers, ..shape }
+    }
+
+    fn limits(&self) -> Limits {
+        let decoding = self.decode.iter().copied().max().unwrap_or(0);
+        let most = |of: fn(&Prompts) -> usize| self.prefill.iter().map(of).max().unwrap_or(0);
+        let prompts = most(|prompts| prompts.count * prompts.tokens);
+        Limits {
+            rows: decoding.max(most(|prompts| prompts.count)).max(1),
+            tokens: decoding.max(prompts).max(1),
+            positions: (decoding * (self.context + 1)).max(prompts).max(1),
+        }
+    }
+}
 
 fn main() -> anyhow::Result<()> {
-    let layers = std::env::args().nth(1).and_then(|arg| arg.parse().ok());
-    let shape = Shape { layers: layers.unwrap_or(QWEN3_30B_A3B.layers), ..QWEN3_30B_A3B };
+    let options = Options::parse();
+    let shape = options.shape();
     let start = Instant::now();
     let mut backend = CudaBackend::new()?;
     println!("{}", backend.info());
-    let mut model = Model::new(&mut backend, shape, 256, 2048)?;
+    let mut model = Model::new(&mut backend, shape, options.limits())?;
     backend.finish()?;
     println!("{} layers, ready after {:.1} s", shape.layers, start.elapsed().as_secs_f64());
-    decode(&mut backend, &mut model)?;
-    prefill(&mut backend, &mut model)?;
-    profile::run(&mut backend, &mut model)?;
+    if !options.no_steps {
+        decode(&mut backend, &mut model, &options)?;
+        prefill(&mut backend, &mut model, &options)?;
+    }
+    if options.profile {
+        profile::run(&mut backend, &mut model, &options)?;
+    }
     Ok(())
 }
 
@@ -51,14 +100,19 @@ fn time(
     Ok(start.elapsed().as_secs_f64() / calls as f64)
 }
 
-fn decode(backend: &mut CudaBackend, model: &mut Model) -> Result<(), BackendError> {
-    println!("\ndecode, {CONTEXT} positions behind each row");
+fn decode(
+    backend: &mut CudaBackend,
+    model: &mut Model,
+    options: &Options,
+) -> Result<(), BackendError> {
+    let context = options.context;
+    println!("\ndecode, {context} positions behind each row");
     println!("batch  experts   limit ms   eager ms   graph ms   share");
-    for batch in BATCHES {
-        model.stage(backend, &vec![(CONTEXT, 1); batch]);
+    for &batch in &options.decode {
+        model.stage(backend, &vec![(context, 1); batch]);
         let experts = model.distinct(backend)?;
         let bytes =
-            model.shape().bytes(experts) + (batch * CONTEXT * model.shape().kv_bytes()) as f64;
+            model.shape().bytes(experts) + (batch * context * model.shape().kv_bytes()) as f64;
         let eager = time(backend, 10, |backend| model.run(backend))?;
         let graph = backend.capture(|backend| model.run(backend))?;
         let replayed = time(backend, 20, |backend| backend.replay(&graph))?;
@@ -74,19 +128,25 @@ fn decode(backend: &mut CudaBackend, model: &mut Model) -> Result<(), BackendErr
     Ok(())
 }
 
-fn prefill(backend: &mut CudaBackend, model: &mut Model) -> Result<(), BackendError> {
-    println!("\nprefill of one prompt");
-    println!("tokens  limit ms   eager ms   graph ms   share");
-    for tokens in PROMPTS {
-        model.stage(backend, &[(0, tokens)]);
+fn prefill(
+    backend: &mut CudaBackend,
+    model: &mut Model,
+    options: &Options,
+) -> Result<(), BackendError> {
+    println!("\nprefill");
+    println!("prompts    limit ms   eager ms   graph ms   share");
+    for prompts in &options.prefill {
+        let Prompts { count, tokens } = *prompts;
+        model.stage(backend, &vec![(0, tokens); count]);
         let experts = model.distinct(backend)?;
         let limit = (model.shape().bytes(experts) / BANDWIDTH)
-            .max(model.shape().operations(tokens) / PRODUCTS);
-        let eager = time(backend, 3, |backend| model.run(backend))?;
+            .max(model.shape().operations(count, tokens) / PRODUCTS);
+        let eager = time(backend, 2, |backend| model.run(backend))?;
         let graph = backend.capture(|backend| model.run(backend))?;
-        let replayed = time(backend, 5, |backend| backend.replay(&graph))?;
+        let replayed = time(backend, 3, |backend| backend.replay(&graph))?;
         println!(
-            "{tokens:6}  {:8.2}  {:9.2}  {:9.2}  {:5.1}%",
+            "{:9}  {:8.2}  {:9.2}  {:9.2}  {:5.1}%",
+            prompts.to_string(),
             limit * 1e3,
             eager * 1e3,
             replayed * 1e3,

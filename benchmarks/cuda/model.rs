@@ -1,59 +1,30 @@
-//! A mixture of chance on a GPU: the operations of a step in a decoder's order.
+//! A model of chance on a GPU: the operations of a step in a decoder's order.
 
 use engine_backend::{
-    Activation, AttentionShape, Backend, BackendError, CacheShape, DType, Draw, ExpertInput, Heads,
-    Rope, RopePairs, Router, Sample, Span, StepLayout,
+    Activation, AttentionShape, Backend, BackendError, CacheShape, DType, Draw, ExpertInput, Rope,
+    RopePairs, Router, Sample, Span, StepLayout,
 };
 use engine_cuda::{Buffer, Cache, CudaBackend, Experts, Matrix, Routes, Step, Vector};
 
-/// Sizes of a model.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    pub(crate) layers: usize,
-    pub(crate) width: usize,
-    pub(crate) vocab: usize,
-    pub(crate) heads: Heads,
-    pub(crate) router: Router,
-    /// Of an expert.
-    pub(crate) inner: usize,
-}
-
-pub(crate) const QWEN3_30B_A3B: Shape = Shape {
-    layers: 48,
-    width: 2048,
-    vocab: 151_936,
-    heads: Heads { queries: 32, keys_values: 4, dim: 128 },
-    router: Router { experts: 128, chosen: 8, normalised: true },
-    inner: 768,
-};
+use crate::shape::{Mlp, Shape};
 
 const BLOCK_SIZE: usize = 16;
-/// Blocks of the longest row.
-const BLOCKS_EACH: usize = 17;
 const EPS: f32 = 1e-6;
 
-impl Shape {
-    /// Bytes of weights that a step reads, given how many experts of a layer somebody chose.
-    pub(crate) fn bytes(&self, experts: f64) -> f64 {
-        let attention = self.width * self.heads.qkv_width() + self.heads.out_width() * self.width;
-        let dense = attention + self.width * self.router.experts;
-        let expert = 3 * self.width * self.inner;
-        let layer = dense as f64 + experts * expert as f64;
-        2.0 * (self.layers as f64 * layer + (self.vocab * self.width) as f64)
-    }
+/// The most that a step holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) rows: usize,
+    /// Positions that a step computes.
+    pub(crate) tokens: usize,
+    /// Positions of all rows together, those behind them too.
+    pub(crate) positions: usize,
+}
 
-    /// Bytes of keys and values of one position.
-    pub(crate) fn kv_bytes(&self) -> usize {
-        2 * 2 * self.heads.keys_values * self.heads.dim * self.layers
-    }
-
-    /// Multiplications and additions of a prompt.
-    pub(crate) fn operations(&self, tokens: usize) -> f64 {
-        let attention = self.width * self.heads.qkv_width() + self.heads.out_width() * self.width;
-        let experts = self.router.chosen * 3 * self.width * self.inner;
-        let products = 2 * (attention + self.width * self.router.experts + experts);
-        let scores = 2 * tokens * self.heads.out_width();
-        (self.layers * tokens) as f64 * (products + scores) as f64
+impl Limits {
+    fn blocks(self) -> usize {
+        // Each row's last block may be filled with one position.
+        self.positions / BLOCK_SIZE + self.rows
     }
 }
 
@@ -72,10 +43,13 @@ pub(crate) struct Model {
 struct Layer {
     qkv: Matrix,
     output: Matrix,
-    router: Matrix,
-    gate_up: Experts,
-    down: Experts,
+    mlp: Weights,
     cache: Cache,
+}
+
+enum Weights {
+    Dense { gate_up: Matrix, down: Matrix },
+    Mixture { router: Matrix, gate_up: Experts, down: Experts },
 }
 
 struct Scratch {
@@ -84,23 +58,30 @@ struct Scratch {
     qkv: Buffer,
     attended: Buffer,
     delta: Buffer,
-    scores: Buffer,
-    routes: Routes,
     gate_up: Buffer,
     gated: Buffer,
-    outputs: Buffer,
+    mixture: Option<Between>,
     picked: Buffer,
     logits: Buffer,
 }
+
+/// What only a mixture has between its products.
+struct Between {
+    scores: Buffer,
+    routes: Routes,
+    outputs: Buffer,
+}
+
+const THERE: &str = "a mixture has room for what is between its products";
 
 impl Model {
     pub(crate) fn new(
         b: &mut CudaBackend,
         shape: Shape,
-        rows: usize,
-        tokens: usize,
+        limits: Limits,
     ) -> Result<Self, BackendError> {
-        let blocks = rows * BLOCKS_EACH;
+        let Limits { rows, tokens, .. } = limits;
+        let blocks = limits.blocks();
         let layers = (0..shape.layers as u64).map(|seed| Layer::new(b, shape, seed, blocks));
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
@@ -149,7 +130,7 @@ impl Model {
         self.embed(b);
         for layer in 0..self.layers.len() {
             self.attention(b, layer);
-            self.mixture(b, layer);
+            self.mlp(b, layer);
         }
         self.head(b);
     }
@@ -160,8 +141,10 @@ impl Model {
         let mut sum = 0;
         for layer in 0..self.layers.len() {
             self.attention(b, layer);
-            self.mixture(b, layer);
-            sum += self.scratch.routes.distinct()?;
+            self.mlp(b, layer);
+            if let Some(between) = &self.scratch.mixture {
+                sum += between.routes.distinct()?;
+            }
         }
         self.head(b);
         b.finish()?;
@@ -195,17 +178,25 @@ impl Model {
         b.add_rms_norm(delta, residual, &self.norm, EPS, normed);
     }
 
-    pub(crate) fn mixture(&mut self, b: &mut CudaBackend, layer: usize) {
-        let router = self.shape.router;
-        let Scratch { normed, scores, routes, gate_up, gated, outputs, delta, residual, .. } =
-            &mut self.scratch;
-        let weights = &self.layers[layer];
-        b.linear(normed, &weights.router, None, scores);
-        b.route(scores, router, routes);
-        b.expert_linear(normed, ExpertInput::Positions, &weights.gate_up, routes, gate_up);
-        b.gated(gate_up, Activation::Silu, gated);
-        b.expert_linear(gated, ExpertInput::Choices, &weights.down, routes, outputs);
-        b.combine(outputs, routes, delta);
+    pub(crate) fn mlp(&mut self, b: &mut CudaBackend, layer: usize) {
+        let Scratch { normed, gate_up, gated, mixture, delta, residual, .. } = &mut self.scratch;
+        match &self.layers[layer].mlp {
+            Weights::Dense { gate_up: up, down } => {
+                b.linear(normed, up, None, gate_up);
+                b.gated(gate_up, Activation::Silu, gated);
+                b.linear(gated, down, None, delta);
+            }
+            Weights::Mixture { router: scorer, gate_up: up, down } => {
+                let Between { scores, routes, outputs } = mixture.as_mut().expect(THERE);
+                let Mlp::Mixture(router, _) = self.shape.mlp else { unreachable!("{THERE}") };
+                b.linear(normed, scorer, None, scores);
+                b.route(scores, router, routes);
+                b.expert_linear(normed, ExpertInput::Positions, up, routes, gate_up);
+                b.gated(gate_up, Activation::Silu, gated);
+                b.expert_linear(gated, ExpertInput::Choices, down, routes, outputs);
+                b.combine(outputs, routes, delta);
+            }
+        }
         b.add_rms_norm(delta, residual, &self.norm, EPS, normed);
     }
 
@@ -216,8 +207,7 @@ impl Model {
         b.sample(logits, &self.step);
     }
 
-    /// One operation of a layer, by its place in the layer; with its name, and the bytes of weights
-    /// or keys and values that it reads. `None` past the last.
+    /// One operation of a layer, by its place in the layer, with its name. `None` past the last.
     pub(crate) fn operation(
         &mut self,
         b: &mut CudaBackend,
@@ -225,7 +215,6 @@ impl Model {
         which: usize,
     ) -> Option<&'static str> {
         let heads = self.shape.heads;
-        let router = self.shape.router;
         let shape = AttentionShape { heads, scale: 0.1, window: None };
         let rope = Rope {
             pairs: RopePairs::Halves,
@@ -234,8 +223,6 @@ impl Model {
         };
         let s = &mut self.scratch;
         let w = &mut self.layers[layer];
-        let positions = ExpertInput::Positions;
-        let choices = ExpertInput::Choices;
         match which {
             0 => b.linear(&s.normed, &w.qkv, None, &mut s.qkv),
             1 => b.head_rms_norm(&mut s.qkv, heads, &self.head_norm, &self.head_norm, EPS),
@@ -243,32 +230,49 @@ impl Model {
             3 => b.attend(&s.qkv, &self.step, shape, &w.cache, &mut s.attended),
             4 => b.linear(&s.attended, &w.output, None, &mut s.delta),
             5 => b.add_rms_norm(&s.delta, &mut s.residual, &self.norm, EPS, &mut s.normed),
-            6 => b.linear(&s.normed, &w.router, None, &mut s.scores),
-            7 => b.route(&s.scores, router, &mut s.routes),
-            8 => b.expert_linear(&s.normed, positions, &w.gate_up, &s.routes, &mut s.gate_up),
-            9 => b.gated(&s.gate_up, Activation::Silu, &mut s.gated),
-            10 => b.expert_linear(&s.gated, choices, &w.down, &s.routes, &mut s.outputs),
-            11 => b.combine(&s.outputs, &s.routes, &mut s.delta),
-            _ => return None,
+            _ => return self.mlp_operation(b, layer, which - ATTENTION.len()),
         }
-        Some(OPERATIONS[which])
+        Some(ATTENTION[which])
+    }
+
+    fn mlp_operation(
+        &mut self,
+        b: &mut CudaBackend,
+        layer: usize,
+        which: usize,
+    ) -> Option<&'static str> {
+        let Scratch { normed, gate_up, gated, mixture, delta, .. } = &mut self.scratch;
+        match &self.layers[layer].mlp {
+            Weights::Dense { gate_up: up, down } => {
+                match which {
+                    0 => b.linear(normed, up, None, gate_up),
+                    1 => b.gated(gate_up, Activation::Silu, gated),
+                    2 => b.linear(gated, down, None, delta),
+                    _ => return None,
+                }
+                Some(DENSE[which])
+            }
+            Weights::Mixture { router: scorer, gate_up: up, down } => {
+                let Between { scores, routes, outputs } = mixture.as_mut().expect(THERE);
+                let Mlp::Mixture(router, _) = self.shape.mlp else { unreachable!("{THERE}") };
+                match which {
+                    0 => b.linear(normed, scorer, None, scores),
+                    1 => b.route(scores, router, routes),
+                    2 => b.expert_linear(normed, ExpertInput::Positions, up, routes, gate_up),
+                    3 => b.gated(gate_up, Activation::Silu, gated),
+                    4 => b.expert_linear(gated, ExpertInput::Choices, down, routes, outputs),
+                    5 => b.combine(outputs, routes, delta),
+                    _ => return None,
+                }
+                Some(MIXTURE[which])
+            }
+        }
     }
 }
 
-const OPERATIONS: [&str; 12] = [
-    "qkv",
-    "head norm",
-    "rope",
-    "attend",
-    "output",
-    "add norm",
-    "router",
-    "route",
-    "gate, up",
-    "gated",
-    "down",
-    "combine",
-];
+const ATTENTION: [&str; 6] = ["qkv", "head norm", "rope", "attend", "output", "add norm"];
+const DENSE: [&str; 3] = ["gate, up", "gated", "down"];
+const MIXTURE: [&str; 6] = ["router", "route", "gate, up", "gated", "down", "combine"];
 
 impl Layer {
     fn new(
@@ -277,7 +281,7 @@ impl Layer {
         seed: u64,
         num_blocks: usize,
     ) -> Result<Self, BackendError> {
-        let Shape { width, heads, router, inner, .. } = shape;
+        let Shape { width, heads, mlp, .. } = shape;
         let cache = CacheShape {
             dtype: DType::F16,
             num_blocks,
@@ -289,9 +293,17 @@ impl Layer {
         Ok(Self {
             qkv: b.random_matrix(heads.qkv_width(), width, seed(0))?,
             output: b.random_matrix(width, heads.out_width(), seed(1))?,
-            router: b.random_matrix(router.experts, width, seed(2))?,
-            gate_up: b.random_experts(router.experts, 2 * inner, width, seed(3))?,
-            down: b.random_experts(router.experts, width, inner, seed(4))?,
+            mlp: match mlp {
+                Mlp::Dense(inner) => Weights::Dense {
+                    gate_up: b.random_matrix(2 * inner, width, seed(3))?,
+                    down: b.random_matrix(width, inner, seed(4))?,
+                },
+                Mlp::Mixture(router, inner) => Weights::Mixture {
+                    router: b.random_matrix(router.experts, width, seed(2))?,
+                    gate_up: b.random_experts(router.experts, 2 * inner, width, seed(3))?,
+                    down: b.random_experts(router.experts, width, inner, seed(4))?,
+                },
+            },
             cache: b.cache(cache)?,
         })
     }
@@ -304,19 +316,27 @@ impl Scratch {
         rows: usize,
         tokens: usize,
     ) -> Result<Self, BackendError> {
-        let Shape { width, heads, router, inner, vocab, .. } = shape;
-        let choices = tokens * router.chosen;
+        let Shape { width, heads, vocab, mlp, .. } = shape;
+        let (choices, inner, router) = match mlp {
+            Mlp::Dense(inner) => (tokens, inner, None),
+            Mlp::Mixture(router, inner) => (tokens * router.chosen, inner, Some(router)),
+        };
+        let between = |router: Router| -> Result<Between, BackendError> {
+            Ok(Between {
+                scores: b.buffer(tokens, router.experts)?,
+                routes: b.routes(tokens, router)?,
+                outputs: b.buffer(choices, width)?,
+            })
+        };
         Ok(Self {
+            mixture: router.map(between).transpose()?,
             residual: b.buffer(tokens, width)?,
             normed: b.buffer(tokens, width)?,
             qkv: b.buffer(tokens, heads.qkv_width())?,
             attended: b.buffer(tokens, heads.out_width())?,
             delta: b.buffer(tokens, width)?,
-            scores: b.buffer(tokens, router.experts)?,
-            routes: b.routes(tokens, router)?,
             gate_up: b.buffer(choices, 2 * inner)?,
             gated: b.buffer(choices, inner)?,
-            outputs: b.buffer(choices, width)?,
             picked: b.buffer(rows, width)?,
             logits: b.buffer(rows, vocab)?,
         })

@@ -5,16 +5,19 @@ use engine_backend::BackendError;
 use engine_cuda::CudaBackend;
 
 use crate::model::Model;
-use crate::{CONTEXT, time};
+use crate::{Options, time};
 
-const BATCHES: [usize; 4] = [1, 8, 64, 256];
-
-/// Prints microseconds an operation at several batch sizes, and for a prompt.
-pub(crate) fn run(backend: &mut CudaBackend, model: &mut Model) -> Result<(), BackendError> {
+/// Prints microseconds an operation for each batch and prompt that was asked for.
+pub(crate) fn run(
+    backend: &mut CudaBackend,
+    model: &mut Model,
+    options: &Options,
+) -> Result<(), BackendError> {
     println!("\nmicroseconds an operation");
     let mut table: Vec<(&str, Vec<f64>)> = Vec::new();
-    let rows = BATCHES.map(|batch| vec![(CONTEXT, 1); batch]);
-    for rows in rows.into_iter().chain([vec![(0, 2048)]]) {
+    let rows = options.decode.iter().map(|&batch| vec![(options.context, 1); batch]);
+    let prompts = options.prefill.iter().map(|prompts| vec![(0, prompts.tokens); prompts.count]);
+    for rows in rows.chain(prompts) {
         model.stage(backend, &rows);
         for which in 0.. {
             // What was measured before left numbers that no model would.
@@ -27,11 +30,12 @@ pub(crate) fn run(backend: &mut CudaBackend, model: &mut Model) -> Result<(), Ba
         }
     }
     print!("{:10}", "batch");
-    BATCHES.iter().for_each(|batch| print!("{batch:9}"));
-    println!("{:>9}", "2048 p.");
+    options.decode.iter().for_each(|batch| print!("{batch:11}"));
+    options.prefill.iter().for_each(|prompts| print!("{:>11}", format!("{prompts} p.")));
+    println!();
     for (name, times) in table {
         print!("{name:10}");
-        times.iter().for_each(|time| print!("{time:9.2}"));
+        times.iter().for_each(|time| print!("{time:11.2}"));
         println!();
     }
     Ok(())
