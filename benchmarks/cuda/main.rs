@@ -1,5 +1,5 @@
-//! Times whole steps of a model on a GPU, with weights of chance made there, and says how they stand
-//! to what reading the memory takes.
+//! Times whole steps of a model on a GPU, with weights of chance made there, and says how they
+//! stand to what reading the memory takes.
 
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 

@@ -14,14 +14,32 @@ pub(crate) const MODEL: &str = "default";
 pub(crate) struct Timing {
     pub(crate) first_token: Duration,
     pub(crate) total: Duration,
+    /// Between one event and the next, from the first one on.
+    pub(crate) gaps: Vec<Duration>,
     pub(crate) output_tokens: u64,
 }
 
 /// The status of a GET.
 pub(crate) fn status(port: u16, path: &str) -> Result<u16> {
+    read_status(&mut get(port, path)?)
+}
+
+/// The value of a metric without labels; `None` where the server has none of that name.
+pub(crate) fn metric(port: u16, name: &str) -> Result<Option<f64>> {
+    for line in get(port, "/metrics")?.lines() {
+        if let Some((found, value)) = line?.split_once(' ')
+            && found == name
+        {
+            return Ok(Some(value.trim().parse()?));
+        }
+    }
+    Ok(None)
+}
+
+fn get(port: u16, path: &str) -> Result<BufReader<TcpStream>> {
     let mut socket = TcpStream::connect(("127.0.0.1", port))?;
     write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    read_status(&mut BufReader::new(socket))
+    Ok(BufReader::new(socket))
 }
 
 /// One streamed completion of `prompt` with exactly `output` tokens.
@@ -63,7 +81,8 @@ fn read_status(reader: &mut impl BufRead) -> Result<u16> {
 
 /// Reads events up to `[DONE]`. Chunk sizes and blank lines lie between them and are passed over.
 fn read_events(mut reader: impl BufRead, started: Instant) -> Result<Timing> {
-    let mut first_token = None;
+    let (mut first_token, mut last) = (None, Duration::ZERO);
+    let mut gaps = Vec::new();
     let mut output_tokens = 0;
     let mut line = String::new();
     loop {
@@ -75,10 +94,15 @@ fn read_events(mut reader: impl BufRead, started: Instant) -> Result<Timing> {
         if data == "[DONE]" {
             break;
         }
-        if first_token.is_none() {
-            first_token = Some(started.elapsed());
-        }
+        let now = started.elapsed();
         let event: Value = serde_json::from_str(data).context("an event is not JSON")?;
+        if event.pointer("/choices/0").is_some() {
+            match first_token {
+                None => first_token = Some(now),
+                Some(_) => gaps.push(now - last),
+            }
+            last = now;
+        }
         if let Some(count) = event.pointer("/usage/completion_tokens").and_then(Value::as_u64) {
             output_tokens = count;
         }
@@ -87,5 +111,5 @@ fn read_events(mut reader: impl BufRead, started: Instant) -> Result<Timing> {
         }
     }
     let first_token = first_token.context("no event before [DONE]")?;
-    Ok(Timing { first_token, total: started.elapsed(), output_tokens })
+    Ok(Timing { first_token, total: started.elapsed(), gaps, output_tokens })
 }

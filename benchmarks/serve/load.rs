@@ -7,6 +7,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::client::{self, Timing};
 
+const IDLE: &str = "antiphon_engine_idle_seconds_total";
+
 /// Sizes of every request.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
@@ -20,6 +22,8 @@ pub(crate) struct Shape {
 pub(crate) struct Run {
     pub(crate) elapsed: Duration,
     pub(crate) timings: Vec<Timing>,
+    /// The device's idle time meanwhile, where the server tells it.
+    pub(crate) idle: Option<Duration>,
 }
 
 impl Run {
@@ -34,13 +38,19 @@ impl Run {
         self.timings.iter().map(|timing| timing.first_token.as_secs_f64() * 1e3).collect()
     }
 
-    /// Each request's mean gap between tokens, in milliseconds.
-    pub(crate) fn itl_ms(&self) -> Vec<f64> {
-        let gap = |timing: &Timing| {
+    /// Every gap between events, in milliseconds.
+    pub(crate) fn gaps_ms(&self) -> Vec<f64> {
+        let gaps = self.timings.iter().flat_map(|timing| &timing.gaps);
+        gaps.map(|gap| gap.as_secs_f64() * 1e3).collect()
+    }
+
+    /// Each request's mean time between tokens, in milliseconds.
+    pub(crate) fn tpot_ms(&self) -> Vec<f64> {
+        let mean = |timing: &Timing| {
             let decode = timing.total.saturating_sub(timing.first_token).as_secs_f64();
             decode * 1e3 / timing.output_tokens.saturating_sub(1).max(1) as f64
         };
-        self.timings.iter().map(gap).collect()
+        self.timings.iter().map(mean).collect()
     }
 }
 
@@ -52,6 +62,7 @@ pub(crate) fn closed_loop(
     shape: Shape,
     seed: u64,
 ) -> Result<Run> {
+    let idle_before = client::metric(port, IDLE)?;
     let started = Instant::now();
     let mut timings = Vec::new();
     thread::scope(|scope| -> Result<()> {
@@ -63,7 +74,10 @@ pub(crate) fn closed_loop(
         }
         Ok(())
     })?;
-    Ok(Run { elapsed: started.elapsed(), timings })
+    let elapsed = started.elapsed();
+    let idle = idle_before.zip(client::metric(port, IDLE)?);
+    let idle = idle.map(|(before, after)| Duration::from_secs_f64((after - before).max(0.0)));
+    Ok(Run { elapsed, timings, idle })
 }
 
 fn one_client(

@@ -23,9 +23,12 @@ use crate::server::{Kind, Server};
 #[derive(Parser)]
 #[command(about = "Compares served speed and memory with a peer's, in one run")]
 struct Options {
-    /// The model, a GGUF file that both servers load.
+    /// The model, a GGUF file that both servers load; for Antiphon alone, any source that it takes.
     #[arg(long)]
-    model: PathBuf,
+    model: String,
+    /// Antiphon's configuration, besides the model.
+    #[arg(long)]
+    config: Option<PathBuf>,
     /// Antiphon's binary.
     #[arg(long, default_value = "target/release/antiphon")]
     antiphon: PathBuf,
@@ -65,7 +68,7 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let slots = options.clients.iter().copied().max().unwrap_or(1);
     let context = options.prompt + options.output + 64;
-    let mut kinds = vec![Kind::Antiphon(options.antiphon.clone())];
+    let mut kinds = vec![Kind::Antiphon(options.antiphon.clone(), options.config.clone())];
     kinds.extend(options.peer.clone().map(Kind::LlamaServer));
 
     let mut table = Table::default();
@@ -83,7 +86,7 @@ fn main() -> Result<()> {
             table.memory(kind.name(), server.peak_rss_bytes()?);
         }
     }
-    let file_bytes = std::fs::metadata(&options.model)?.len();
+    let file_bytes = std::fs::metadata(&options.model).ok().map(|file| file.len());
     report::print(&table, &options.clients, file_bytes);
     Ok(())
 }

@@ -19,7 +19,9 @@ pub(crate) struct Table {
 struct Samples {
     output_rate: Vec<f64>,
     ttft_ms: Vec<f64>,
-    itl_ms: Vec<f64>,
+    gaps_ms: Vec<f64>,
+    tpot_ms: Vec<f64>,
+    idle_percent: Vec<f64>,
 }
 
 impl Table {
@@ -27,7 +29,10 @@ impl Table {
         let samples = self.rates.entry((server, clients)).or_default();
         samples.output_rate.push(run.output_rate());
         samples.ttft_ms.extend(run.ttft_ms());
-        samples.itl_ms.extend(run.itl_ms());
+        samples.gaps_ms.extend(run.gaps_ms());
+        samples.tpot_ms.extend(run.tpot_ms());
+        let share = run.idle.map(|idle| idle.as_secs_f64() / run.elapsed.as_secs_f64());
+        samples.idle_percent.extend(share.map(|share| share * 100.0));
     }
 
     pub(crate) fn ready(&mut self, server: &'static str, ready: Duration) {
@@ -40,11 +45,14 @@ impl Table {
 }
 
 /// Prints the table; ratios are to the first server that is not Antiphon.
-pub(crate) fn print(table: &Table, clients: &[usize], file_bytes: u64) {
+pub(crate) fn print(table: &Table, clients: &[usize], file_bytes: Option<u64>) {
     let servers: Vec<_> = table.ready_ms.keys().copied().collect();
     let peer = servers.iter().copied().find(|server| *server != "antiphon");
-    println!("| clients | server | output tok/s | min..max | ratio | TTFT p50 ms | ITL p50 ms |");
-    println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "| clients | server | output tok/s | min..max | ratio | TTFT ms p50 | p99 | ITL ms p50 | p99 \
+         | TPOT ms p50 | idle % |"
+    );
+    println!("| ---: | --- | {}", "---: | ".repeat(9));
     for &count in clients {
         for &server in &servers {
             let samples = &table.rates[&(server, count)];
@@ -52,9 +60,10 @@ pub(crate) fn print(table: &Table, clients: &[usize], file_bytes: u64) {
             let (low, high) = spread(&samples.output_rate);
             let ratio =
                 peer.map_or(f64::NAN, |p| rate / median(&table.rates[&(p, count)].output_rate));
-            let (ttft, itl) = (median(&samples.ttft_ms), median(&samples.itl_ms));
-            print!("| {count} | {server} | {rate:.1} | {low:.1}..{high:.1} ");
-            println!("| {ratio:.2} | {ttft:.0} | {itl:.2} |");
+            print!("| {count} | {server} | {rate:.1} | {low:.1}..{high:.1} | {ratio:.2} ");
+            print!("| {:.1} | {:.1} ", median(&samples.ttft_ms), p99(&samples.ttft_ms));
+            print!("| {:.2} | {:.2} ", median(&samples.gaps_ms), p99(&samples.gaps_ms));
+            println!("| {:.2} | {:.1} |", median(&samples.tpot_ms), median(&samples.idle_percent));
         }
     }
     println!(
@@ -65,16 +74,32 @@ pub(crate) fn print(table: &Table, clients: &[usize], file_bytes: u64) {
         println!(
             "| {server} | {:.0} | {peak:.0} | {:.2} |",
             median(&table.ready_ms[server]),
-            peak * f64::from(1 << 20) / file_bytes as f64
+            file_bytes.map_or(f64::NAN, |bytes| peak * f64::from(1 << 20) / bytes as f64)
         );
     }
 }
 
 fn median(values: &[f64]) -> f64 {
+    let sorted = sorted(values);
+    let mid = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        even if even.is_multiple_of(2) => f64::midpoint(sorted[mid - 1], sorted[mid]),
+        _ => sorted[mid],
+    }
+}
+
+/// What one in a hundred is above.
+fn p99(values: &[f64]) -> f64 {
+    let sorted = sorted(values);
+    let rank = (sorted.len() * 99).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let mid = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) { (sorted[mid - 1] + sorted[mid]) / 2.0 } else { sorted[mid] }
+    sorted
 }
 
 fn spread(values: &[f64]) -> (f64, f64) {

@@ -1,7 +1,7 @@
 //! A server process: started on a free port, waited for until it answers, ended when dropped.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,28 +11,28 @@ use crate::client;
 
 /// Which server, and where its binary is.
 pub(crate) enum Kind {
-    Antiphon(PathBuf),
+    Antiphon(PathBuf, Option<PathBuf>),
     LlamaServer(PathBuf),
 }
 
 impl Kind {
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Antiphon(_) => "antiphon",
+            Self::Antiphon(..) => "antiphon",
             Self::LlamaServer(_) => "llama-server",
         }
     }
 
     fn command(
         &self,
-        model: &Path,
+        model: &str,
         port: u16,
         threads: usize,
         slots: usize,
         context: usize,
     ) -> Command {
         match self {
-            Self::Antiphon(path) => {
+            Self::Antiphon(path, config) => {
                 let mut command = Command::new(path);
                 command.args([
                     "serve",
@@ -44,6 +44,9 @@ impl Kind {
                 ]);
                 command.arg(model).env("ANTIPHON__ENGINE__THREADS", threads.to_string());
                 command.env("ANTIPHON__MODEL__ID", client::MODEL);
+                if let Some(config) = config {
+                    command.arg("--config").arg(config);
+                }
                 command
             }
             Self::LlamaServer(path) => {
@@ -71,7 +74,7 @@ impl Server {
     /// Starts it and waits until `/health` answers 200.
     pub(crate) fn start(
         kind: &Kind,
-        model: &Path,
+        model: &str,
         threads: usize,
         slots: usize,
         context: usize,
@@ -86,7 +89,7 @@ impl Server {
             .with_context(|| format!("starting {}", kind.name()))?;
         let mut server = Self { child, port, ready: Duration::ZERO };
         let path = match kind {
-            Kind::Antiphon(_) => "/ready",
+            Kind::Antiphon(..) => "/ready",
             Kind::LlamaServer(_) => "/health",
         };
         while client::status(port, path).ok() != Some(200) {
