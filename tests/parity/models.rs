@@ -12,10 +12,17 @@ use crate::naive::Rounding;
 use crate::reference;
 
 const TRAINED: &str = "qwen3_moe_tiny/model-q4_k_m.gguf";
+/// Sequences that share steps.
+const TOGETHER: usize = 256;
 const ALONE: Cuts = Cuts { depth: 1, chunk_max: usize::MAX, running_max: 1 };
 
 fn engine(backend: CudaBackend, file: &ModelFile) -> BackendExecutor<CudaBackend> {
-    let config = Config { kv_type: KvType::F16, step_tokens_max: 1024, ..Config::default() };
+    let config = Config {
+        kv_type: KvType::F16,
+        rows_max: TOGETHER as u32,
+        step_tokens_max: 1024,
+        ..Config::default()
+    };
     BackendExecutor::new(backend, file, &config).expect("a model that can run")
 }
 
@@ -108,22 +115,23 @@ fn tokens_do_not_depend_on_the_batch() {
     let mut engine = engine(cuda, &reference::open(TRAINED));
     let cases = continuation::cases(include_str!("../golden/qwen3_moe_tiny/golden.json"));
     let mut jobs: Vec<_> = cases.iter().map(Case::job).collect();
-    for nth in jobs.len()..64 {
+    for nth in jobs.len()..TOGETHER {
         let case = &cases[nth % cases.len()];
         let text = [&case.prompt[..], &case.greedy].concat();
-        let prompt = text[nth / 6..nth / 6 + nth / 2 + 1].to_vec();
+        let first = nth / 6 % 10;
+        let prompt = text[first..][..1 + nth / 2 % (text.len() - first)].to_vec();
         let sampling = match nth % 3 {
             0 => {
                 Sampling { temperature: 1.0, top_k: 50, top_p: 0.95, min_p: 0.01, seed: nth as u64 }
             }
             _ => Sampling::GREEDY,
         };
-        jobs.push(Job { prompt, outputs: 20 + nth, sampling });
+        jobs.push(Job { prompt, outputs: 20 + nth % 64, sampling });
     }
     let alone = Driver::run(&mut engine, &jobs, ALONE, 0, 0);
     assert!(alone.iter().flatten().all(|outcome| *outcome != Outcome::NotFinite));
     let cuts = [
-        Cuts { depth: 2, chunk_max: 512, running_max: 64 },
+        Cuts { depth: 2, chunk_max: 512, running_max: TOGETHER },
         Cuts { depth: 2, chunk_max: 5, running_max: 32 },
         Cuts { depth: 3, chunk_max: 33, running_max: 7 },
     ];
