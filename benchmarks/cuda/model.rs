@@ -1,8 +1,8 @@
 //! A model of chance on a GPU: the operations of a step in a decoder's order.
 
 use engine_backend::{
-    Activation, AttentionShape, Backend, BackendError, CacheShape, DType, Draw, ExpertInput, Rope,
-    RopePairs, Router, Sample, Span, StepLayout,
+    Activation, AttentionShape, Backend, BackendError, CacheShape, DType, Draw, Rope, RopePairs,
+    Router, Sample, Span, StepLayout,
 };
 use engine_cuda::{Buffer, Cache, CudaBackend, Experts, Matrix, Routes, Step, Vector};
 
@@ -182,19 +182,15 @@ impl Model {
         let Scratch { normed, gate_up, gated, mixture, delta, residual, .. } = &mut self.scratch;
         match &self.layers[layer].mlp {
             Weights::Dense { gate_up: up, down } => {
-                b.linear(normed, up, None, gate_up);
-                b.gated(gate_up, Activation::Silu, gated);
+                b.gated_linear(normed, up, Activation::Silu, gate_up, gated);
                 b.linear(gated, down, None, delta);
             }
             Weights::Mixture { router: scorer, gate_up: up, down } => {
                 let Between { scores, routes, outputs } = mixture.as_mut().expect(THERE);
                 let Mlp::Mixture(router, _) = self.shape.mlp else { unreachable!("{THERE}") };
-                b.linear(normed, scorer, None, scores);
-                b.route(scores, router, routes);
-                b.expert_linear(normed, ExpertInput::Positions, up, routes, gate_up);
-                b.gated(gate_up, Activation::Silu, gated);
-                b.expert_linear(gated, ExpertInput::Choices, down, routes, outputs);
-                b.combine(outputs, routes, delta);
+                b.route_linear(normed, scorer, scores, router, routes);
+                b.expert_gated(normed, up, routes, Activation::Silu, gate_up, gated);
+                b.expert_sum(gated, down, routes, outputs, delta);
             }
         }
         b.add_rms_norm(delta, residual, &self.norm, EPS, normed);
@@ -245,9 +241,8 @@ impl Model {
         match &self.layers[layer].mlp {
             Weights::Dense { gate_up: up, down } => {
                 match which {
-                    0 => b.linear(normed, up, None, gate_up),
-                    1 => b.gated(gate_up, Activation::Silu, gated),
-                    2 => b.linear(gated, down, None, delta),
+                    0 => b.gated_linear(normed, up, Activation::Silu, gate_up, gated),
+                    1 => b.linear(gated, down, None, delta),
                     _ => return None,
                 }
                 Some(DENSE[which])
@@ -256,12 +251,9 @@ impl Model {
                 let Between { scores, routes, outputs } = mixture.as_mut().expect(THERE);
                 let Mlp::Mixture(router, _) = self.shape.mlp else { unreachable!("{THERE}") };
                 match which {
-                    0 => b.linear(normed, scorer, None, scores),
-                    1 => b.route(scores, router, routes),
-                    2 => b.expert_linear(normed, ExpertInput::Positions, up, routes, gate_up),
-                    3 => b.gated(gate_up, Activation::Silu, gated),
-                    4 => b.expert_linear(gated, ExpertInput::Choices, down, routes, outputs),
-                    5 => b.combine(outputs, routes, delta),
+                    0 => b.route_linear(normed, scorer, scores, router, routes),
+                    1 => b.expert_gated(normed, up, routes, Activation::Silu, gate_up, gated),
+                    2 => b.expert_sum(gated, down, routes, outputs, delta),
                     _ => return None,
                 }
                 Some(MIXTURE[which])
@@ -271,8 +263,8 @@ impl Model {
 }
 
 const ATTENTION: [&str; 6] = ["qkv", "head norm", "rope", "attend", "output", "add norm"];
-const DENSE: [&str; 3] = ["gate, up", "gated", "down"];
-const MIXTURE: [&str; 6] = ["router", "route", "gate, up", "gated", "down", "combine"];
+const DENSE: [&str; 2] = ["gate, up", "down"];
+const MIXTURE: [&str; 3] = ["route", "gate, up", "down, sum"];
 
 impl Layer {
     fn new(

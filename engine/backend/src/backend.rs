@@ -196,6 +196,62 @@ pub trait Backend: Sized + 'static {
     /// weight first.
     fn combine(&mut self, x: &Self::Buffer, routes: &Self::Routes, out: &mut Self::Buffer);
 
+    // Operations that follow one another in every model, for backends that can do better than one
+    // after the other. What is between is written or not; nobody reads it afterwards.
+
+    /// [`Self::linear`] without a bias, then [`Self::gated`].
+    fn gated_linear(
+        &mut self,
+        x: &Self::Buffer,
+        weight: &Self::Matrix,
+        activation: Activation,
+        between: &mut Self::Buffer,
+        out: &mut Self::Buffer,
+    ) {
+        self.linear(x, weight, None, between);
+        self.gated(between, activation, out);
+    }
+
+    /// [`Self::linear`] without a bias, then [`Self::route`] by what it gives.
+    fn route_linear(
+        &mut self,
+        x: &Self::Buffer,
+        weight: &Self::Matrix,
+        scores: &mut Self::Buffer,
+        router: Router,
+        routes: &mut Self::Routes,
+    ) {
+        self.linear(x, weight, None, scores);
+        self.route(scores, router, routes);
+    }
+
+    /// [`Self::expert_linear`] of positions, then [`Self::gated`].
+    fn expert_gated(
+        &mut self,
+        x: &Self::Buffer,
+        weight: &Self::Experts,
+        routes: &Self::Routes,
+        activation: Activation,
+        between: &mut Self::Buffer,
+        out: &mut Self::Buffer,
+    ) {
+        self.expert_linear(x, ExpertInput::Positions, weight, routes, between);
+        self.gated(between, activation, out);
+    }
+
+    /// [`Self::expert_linear`] of choices, then [`Self::combine`].
+    fn expert_sum(
+        &mut self,
+        x: &Self::Buffer,
+        weight: &Self::Experts,
+        routes: &Self::Routes,
+        between: &mut Self::Buffer,
+        out: &mut Self::Buffer,
+    ) {
+        self.expert_linear(x, ExpertInput::Choices, weight, routes, between);
+        self.combine(between, routes, out);
+    }
+
     /// `out[t] += x[t] * sigmoid(gate[t])`, where `gate` is one element wide.
     fn add_gated(&mut self, x: &Self::Buffer, gate: &Self::Buffer, out: &mut Self::Buffer);
 

@@ -1,10 +1,10 @@
 //! The experts of one layer.
 
-use engine_backend::{Backend, ExpertInput};
+use engine_backend::Backend;
 
-use super::MixtureScratch;
 use super::mlp::Gated;
 use super::scratch::SharedScratch;
+use super::{MixtureScratch, MlpScratch};
 use crate::ModelError;
 use crate::loader::Loader;
 use crate::place::Place;
@@ -46,14 +46,11 @@ impl<B: Backend> MixtureWeights<B> {
         out: &mut B::Buffer,
     ) {
         let MixtureScratch { scores, routes, experts, outputs, shared } = between;
-        backend.linear(x, &self.router, None, scores);
-        backend.route(scores, spec.router, routes);
-        let gate_up = &mut experts.gate_up;
-        backend.expert_linear(x, ExpertInput::Positions, &self.gate_up, routes, gate_up);
-        backend.gated(gate_up, spec.expert.activation, &mut experts.gated);
-        let input = ExpertInput::Choices;
-        backend.expert_linear(&experts.gated, input, &self.down, routes, outputs);
-        backend.combine(outputs, routes, out);
+        let MlpScratch { gate_up, gated } = experts;
+        backend.route_linear(x, &self.router, scores, spec.router, routes);
+        let activation = spec.expert.activation;
+        backend.expert_gated(x, &self.gate_up, routes, activation, gate_up, gated);
+        backend.expert_sum(gated, &self.down, routes, outputs, out);
         if let (Some(weights), Some(between)) = (&self.shared, shared) {
             weights.add(backend, spec, x, between, out);
         }

@@ -70,8 +70,7 @@ impl<B: Backend> Gated<B> {
         out: &mut B::Buffer,
     ) {
         let MlpScratch { gate_up, gated } = between;
-        backend.linear(x, &self.gate_up, None, gate_up);
-        backend.gated(gate_up, activation, gated);
+        backend.gated_linear(x, &self.gate_up, activation, gate_up, gated);
         backend.linear(gated, &self.down, None, out);
     }
 }
