@@ -81,7 +81,7 @@ fn mixtures_of_experts() {
     let types = [[DType::Bf16, DType::Bf16], [DType::Q4K, DType::Q6K], [DType::Q8_0, DType::Q4_0]];
     for (experts, chosen, normalised) in routers {
         let router = Router { experts, chosen, normalised };
-        for (nth, positions) in [1, 3, 8, 40, 70, 200].into_iter().enumerate() {
+        for (nth, positions) in [1, 3, 8, 40, 70, 300].into_iter().enumerate() {
             let case = Case::new(types[nth % types.len()], router, positions, dice);
             let found = case.run(&mut cuda);
             let expected = case.run(&mut Naive::new(Rounding::None));

@@ -2,23 +2,8 @@
 #include <cstdint>
 
 #include "device/reduce.cuh"
+#include "device/route.cuh"
 #include "ptx/order.cuh"
-
-constexpr int EXPERTS_MAX = 1024;
-
-struct Route {
-    const float* scores;  // [positions, experts]
-    float* weights;       // [positions, chosen], the largest first
-    int* experts;         // [positions, chosen]
-    uint32_t* bits;       // [experts, positions / 32]: who chose whom
-    int* places;          // [positions, chosen]: the place of each choice in the order
-    int* rows;            // [choices]: the position of each
-    int4* tiles;          // expert, first choice, number of choices
-    int* num_tiles;
-    int positions, num_experts, chosen, normalised;
-    int tile;             // most choices in a tile
-    int kept;             // whether the bits fit into a block's shared memory
-};
 
 struct Choice {
     float share;
@@ -99,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
     // An odd stride, so that experts are in different banks.
     const int lane = threadIdx.x % 32, words = (p.positions + 31) / 32 | 1;
     const int all = p.positions * p.chosen;
-    uint32_t* bits = p.kept ? room : p.bits;
+    uint32_t* bits = room;
     for (int i = threadIdx.x; i < p.num_experts * words; i += 1024) {
         bits[i] = 0;
     }

@@ -13,8 +13,10 @@ use crate::{DeviceInfo, OpenError};
 /// Most experts of a layer: what a block keeps of a position's scores.
 const EXPERTS_MAX: usize = 1024;
 
-/// Bytes that a block keeps in shared memory while it sorts choices.
-const BITS_MAX: usize = 64 << 10;
+/// Most positions whose choices one block sorts.
+const ONE_BLOCK_MAX: usize = 256;
+/// Positions of a block where there are more.
+const GROUP: usize = 256;
 
 /// Which experts the positions of a step chose, and with which weights; the choices in the order of
 /// experts, cut into tiles of one expert each.
@@ -31,6 +33,8 @@ pub(crate) struct RouteKernels {
     choose: Function,
     sort: Function,
     few: Function,
+    count: Function,
+    place: Function,
     shared_bytes: usize,
 }
 
@@ -40,7 +44,7 @@ struct Route {
     scores: u64,
     weights: u64,
     experts: u64,
-    bits: u64,
+    counts: u64,
     places: u64,
     rows: u64,
     tiles: u64,
@@ -50,7 +54,6 @@ struct Route {
     chosen: i32,
     normalised: i32,
     tile: i32,
-    kept: i32,
 }
 
 impl Routes {
@@ -96,9 +99,9 @@ impl Routes {
     /// Where the `nth` of its arrays begins; the one after the last is the end.
     fn place(&self, nth: usize) -> usize {
         let choices = self.capacity * self.router.chosen;
-        let bits = (self.capacity.div_ceil(32) | 1) * self.router.experts;
+        let counts = self.capacity.div_ceil(GROUP) * self.router.experts;
         let tiles = choices.min(self.router.experts) + choices.div_ceil(Shape::Skinny.rows());
-        let sizes = [choices, choices, bits, choices, choices, 4 * tiles, 4];
+        let sizes = [choices, choices, counts, choices, choices, 4 * tiles, 4];
         sizes[..nth].iter().map(|words| (4 * words).next_multiple_of(256)).sum()
     }
 
@@ -155,6 +158,8 @@ impl RouteKernels {
             choose: modules.function("route", "route_choose")?,
             sort: modules.function("route", "route_sort")?,
             few: modules.function("route", "route_few")?,
+            count: modules.function("route_many", "route_count")?,
+            place: modules.function("route_many", "route_place")?,
             shared_bytes: info.shared_bytes,
         })
     }
@@ -175,7 +180,7 @@ impl RouteKernels {
             scores: scores.held(Element::F32),
             weights: routes.weights(),
             experts: routes.memory.at(routes.place(1)),
-            bits: routes.memory.at(routes.place(2)),
+            counts: routes.memory.at(routes.place(2)),
             places: routes.places(),
             rows: routes.rows(),
             tiles: routes.tiles(),
@@ -185,7 +190,6 @@ impl RouteKernels {
             chosen: router.chosen as i32,
             normalised: i32::from(router.normalised),
             tile: routes.shape.rows() as i32,
-            kept: i32::from(bits(scores.rows(), router) <= BITS_MAX),
         };
         self.enqueue(queue, scores.rows(), router, &params);
     }
@@ -205,8 +209,14 @@ impl RouteKernels {
             }
             let grid = Grid::new((positions.div_ceil(TOGETHER), 1), 32 * TOGETHER);
             queue.launch(self.choose, Grid { shared: shares(TOGETHER), ..grid }, params);
-            let bits = bits(positions, router);
-            let shared = if bits <= BITS_MAX { bits } else { 0 };
+            if positions > ONE_BLOCK_MAX {
+                let shared = 4 * experts * (GROUP / 32 + 1);
+                let grid = Grid { shared, ..Grid::new((positions.div_ceil(GROUP), 1), 256) };
+                queue.launch(self.count, grid, params);
+                queue.launch(self.place, grid, params);
+                return;
+            }
+            let shared = bits(positions, router);
             queue.launch(self.sort, Grid { shared, ..Grid::new((1, 1), THREADS) }, params);
         }
     }
