@@ -1,6 +1,6 @@
 //! Products of experts, where a layer has many and a position chooses some.
 
-use engine_backend::{Backend, BackendError, DType, ExpertInput, Router, Tensor};
+use engine_backend::{Backend, BackendError, DType, ExpertInput, Router, Source, Tensor};
 use engine_cpu::{CpuBackend, Limits};
 
 use crate::measure::{bytes, filled, report, time};
@@ -42,7 +42,7 @@ fn product(
 ) -> Result<(), BackendError> {
     const STEPS: usize = 16;
     let bytes = bytes(dtype, outputs, inputs);
-    let tensor = Tensor { dtype, rows: outputs, cols: inputs, bytes: &bytes };
+    let tensor = Tensor { dtype, rows: outputs, cols: inputs, source: Source::Bytes(&bytes) };
     let weight = backend.experts(&vec![vec![tensor]; ROUTER.experts])?;
     for rows in ROWS {
         let choices = rows * ROUTER.chosen;

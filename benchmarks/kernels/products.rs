@@ -1,6 +1,6 @@
 //! Products of a small model's shapes.
 
-use engine_backend::{Backend, BackendError, DType, Tensor};
+use engine_backend::{Backend, BackendError, DType, Source, Tensor};
 use engine_cpu::{CpuBackend, Limits};
 
 use crate::measure::{BYTES_MIN, bytes, filled, report, time};
@@ -60,7 +60,7 @@ fn product(
     (inputs, outputs): (usize, usize),
 ) -> Result<(), BackendError> {
     let bytes = bytes(dtype, outputs, inputs);
-    let tensor = Tensor { dtype, rows: outputs, cols: inputs, bytes: &bytes };
+    let tensor = Tensor { dtype, rows: outputs, cols: inputs, source: Source::Bytes(&bytes) };
     let copies = BYTES_MIN.div_ceil(bytes.len());
     let weights: Vec<_> =
         (0..copies).map(|_| backend.matrix(&[tensor])).collect::<Result<_, _>>()?;

@@ -101,6 +101,31 @@ fn an_engine_whose_failure_is_final_ends_the_runtime_once_everybody_is_told() {
 }
 
 #[test]
+fn a_device_that_is_lost_ends_the_runtime_whatever_the_policy() {
+    run_with(
+        |options| options.config.rows_max = 1,
+        babbles(),
+        async |world| {
+            world.fake.hold();
+            let running = world.say("first").await;
+            let queued = world.say("second").await;
+            until("two steps", || world.fake.num_steps() == 2).await;
+            world.fake.fault(0, Fault::WaitLoses);
+            world.fake.allow(3);
+            for open in [running, queued] {
+                assert_eq!(listen(open).await.end, failed(Failure::Engine));
+            }
+            world.reaches(Status::Stopped).await;
+            assert_eq!((world.fake.num_built(), world.handle.exit_code()), (1, Some(70)));
+            let failure = "the device is lost to this process: an illegal address";
+            assert_eq!(world.handle.failure().as_deref(), Some(failure));
+            assert_eq!(world.worker.generate(ask("x")).await.err(), Some(Refused::Unavailable));
+            world.shows("streams_open{model=\"bytes\"} 0").await;
+        },
+    );
+}
+
+#[test]
 fn an_engine_that_cannot_be_built_again_ends_the_runtime() {
     run(babbles(), async |world| {
         world.fake.fail_build("no memory left");

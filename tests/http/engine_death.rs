@@ -1,5 +1,6 @@
 //! The engine fails at some step: every client hears of it, and the next one is served.
 
+use runtime::Status;
 use serde_json::{Value, json};
 use tests::fake::Fault;
 
@@ -14,6 +15,26 @@ fn post(client: &mut Client, stream: bool) {
         "ignore_eos": true, "temperature": 0,
     });
     client.post(COMPLETIONS, body.to_string());
+}
+
+#[test]
+fn a_device_that_is_lost_answers_everybody_and_ends_the_runtime() {
+    let world = World::start();
+    world.engine.hold();
+    world.engine.fault(0, Fault::WaitLoses);
+    let (mut streamed, mut whole) = (world.connect(), world.connect());
+    post(&mut streamed, true);
+    assert_eq!(streamed.head().status, 200);
+    post(&mut whole, false);
+    world.shows(&format!(r#"antiphon_streams_open{{model="{MODEL}"}} 2"#));
+    world.engine.release();
+
+    let events = streamed.events();
+    let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "engine_failed", "{events:?}");
+    assert_eq!(whole.answer().error(), (503, None, "engine_failed".to_owned()));
+    assert!(eventually(|| world.handle.status() == Status::Stopped), "{:?}", world.handle.status());
+    assert_eq!((world.engine.num_built(), world.handle.exit_code()), (1, Some(70)));
 }
 
 #[test]

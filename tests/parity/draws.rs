@@ -1,6 +1,6 @@
 //! Draws, against the CPU's.
 
-use engine_backend::{Backend, Draw, Event, Inherit, Sample, Span, StepLayout, Tensor};
+use engine_backend::{Backend, Draw, Event, Inherit, Sample, Source, Span, StepLayout, Tensor};
 use engine_cpu::CpuBackend;
 use engine_cuda::{CudaBackend, Element};
 
@@ -111,7 +111,7 @@ fn tokens_are_inherited_on_the_device() {
     let table: Vec<u8> = (0..width * 8).flat_map(|at| ((at / 8) as f32).to_le_bytes()).collect();
     let dtype = engine_backend::DType::F32;
     let table = cuda
-        .matrix(&[Tensor { dtype, rows: width, cols: 8, bytes: &table }])
+        .matrix(&[Tensor { dtype, rows: width, cols: 8, source: Source::Bytes(&table) }])
         .expect("a working device");
     let mut embedded = cuda.buffer(rows, 8).expect("a working device");
     // Both are launched before anybody waits.

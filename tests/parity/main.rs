@@ -14,6 +14,7 @@ mod draws;
 mod driver;
 mod ends;
 mod experts;
+mod fault;
 #[path = "../../engine/cpu/tests/reference/floats.rs"]
 mod floats;
 #[path = "../golden/forced.rs"]
@@ -21,6 +22,7 @@ mod forced;
 mod models;
 #[path = "../../engine/executor/tests/engine/naive.rs"]
 mod naive;
+mod noise;
 mod products;
 #[path = "../golden/reference.rs"]
 #[expect(dead_code, reason = "more is there for the CPU")]

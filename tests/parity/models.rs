@@ -16,7 +16,7 @@ const TRAINED: &str = "qwen3_moe_tiny/model-q4_k_m.gguf";
 const TOGETHER: usize = 256;
 const ALONE: Cuts = Cuts { depth: 1, chunk_max: usize::MAX, running_max: 1 };
 
-fn engine(backend: CudaBackend, file: &ModelFile) -> BackendExecutor<CudaBackend> {
+pub(crate) fn engine(backend: CudaBackend, file: &ModelFile) -> BackendExecutor<CudaBackend> {
     let config = Config {
         kv_type: KvType::F16,
         rows_max: TOGETHER as u32,
@@ -100,7 +100,7 @@ fn a_trained_mixture_s_logits_are_those_of_plain_loops() {
     assert!(half < 0.2 && most < 0.8, "largest errors of positions: {half}, {most}, {all}");
 }
 
-fn one_by_one(engine: &mut BackendExecutor<CudaBackend>, text: Text) -> Vec<Vec<f32>> {
+pub(crate) fn one_by_one(engine: &mut BackendExecutor<CudaBackend>, text: Text) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
     crate::forced::each(engine, &[text], |_, logits| {
         all.push(logits.values().expect("a working engine"));

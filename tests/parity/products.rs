@@ -95,7 +95,7 @@ fn products_with_parts_of_several_types() {
 }
 
 /// Draws nothing in particular from the last position of each of some lone rows.
-fn lone_rows(tokens: Vec<u32>, dice: &mut Dice) -> StepLayout {
+pub(crate) fn lone_rows(tokens: Vec<u32>, dice: &mut Dice) -> StepLayout {
     let count = tokens.len();
     let draw = Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
     let mut kept: Vec<_> = (0..count).collect();

@@ -1,6 +1,6 @@
 //! Weights of every type, of chance.
 
-use engine_backend::{DType, Tensor};
+use engine_backend::{DType, Source, Tensor};
 use half::{bf16, f16};
 
 use crate::dice::Dice;
@@ -28,7 +28,7 @@ impl Weight {
 
     pub(crate) fn tensor(&self) -> Tensor<'_> {
         let Self { dtype, rows, cols, ref bytes } = *self;
-        Tensor { dtype, rows, cols, bytes }
+        Tensor { dtype, rows, cols, source: Source::Bytes(bytes) }
     }
 }
 

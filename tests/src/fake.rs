@@ -52,6 +52,8 @@ pub enum Fault {
     LaunchPanics,
     /// Waiting fails.
     WaitFails,
+    /// Waiting fails, and no engine can be built any more.
+    WaitLoses,
     /// Waiting panics.
     WaitPanics,
 }
@@ -238,7 +240,7 @@ impl Executor for FakeExecutor {
             Some(Fault::LaunchFails) => return Err(EngineError::Device("no launch".to_owned())),
             Some(Fault::LaunchPanics) => panic!("a test breaks the launch"),
             Some(Fault::AnswersAnother) => output.step = StepId(u64::MAX),
-            Some(Fault::WaitFails | Fault::WaitPanics) | None => {}
+            Some(Fault::WaitFails | Fault::WaitLoses | Fault::WaitPanics) | None => {}
         }
         Ok(Box::new(FakeTicket { shared: Arc::clone(&self.shared), number, fault, output }))
     }
@@ -258,6 +260,7 @@ impl Ticket for FakeTicket {
         drop(state);
         match self.fault {
             Some(Fault::WaitFails) => Err(EngineError::Device("no result".to_owned())),
+            Some(Fault::WaitLoses) => Err(EngineError::Lost("an illegal address".to_owned())),
             Some(Fault::WaitPanics) => panic!("a test breaks the wait"),
             Some(Fault::AnswersAnother | Fault::LaunchFails | Fault::LaunchPanics) | None => {
                 Ok(self.output)

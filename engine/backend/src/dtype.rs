@@ -1,5 +1,10 @@
 //! Element types of weights, as files store them.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::Noise;
+
 /// How a tensor's elements are stored. Quantised types store blocks of elements along the rows;
 /// their layouts are ggml's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +49,7 @@ pub enum DType {
     Q8_0,
 }
 
-/// A weight as its file holds it: `rows` outputs of `cols` inputs each, row by row, without
-/// padding.
+/// A weight as a file holds it: `rows` outputs of `cols` inputs each, row by row, without padding.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensor<'a> {
     /// How the elements are stored.
@@ -54,8 +58,37 @@ pub struct Tensor<'a> {
     pub rows: usize,
     /// Number of inputs; a multiple of the type's block.
     pub cols: usize,
-    /// `rows * dtype.row_bytes(cols)` bytes, little-endian.
-    pub bytes: &'a [u8],
+    /// Where its bytes come from.
+    pub source: Source<'a>,
+}
+
+/// Where the bytes of a weight come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// From a file: `rows * dtype.row_bytes(cols)` bytes, little-endian.
+    Bytes(&'a [u8]),
+    /// From nowhere: whoever needs them makes them.
+    Noise(Noise),
+}
+
+impl<'a> Tensor<'a> {
+    /// The bytes of some rows.
+    ///
+    /// # Panics
+    /// If there are no such rows, or not as many bytes as rows and columns say.
+    #[must_use]
+    pub fn bytes(&self, rows: Range<usize>) -> Cow<'a, [u8]> {
+        let Self { dtype, cols, source, .. } = *self;
+        assert!(rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        match source {
+            Source::Bytes(bytes) => {
+                let row_bytes = dtype.row_bytes(cols).expect("columns are whole blocks");
+                assert_eq!(bytes.len(), self.rows * row_bytes, "bytes of {dtype:?} weights");
+                Cow::Borrowed(&bytes[rows.start * row_bytes..rows.end * row_bytes])
+            }
+            Source::Noise(noise) => Cow::Owned(noise.rows(dtype, rows, cols)),
+        }
+    }
 }
 
 impl DType {

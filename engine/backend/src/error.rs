@@ -9,6 +9,9 @@ use crate::DType;
 pub enum BackendError {
     /// The device's own words.
     Device(String),
+    /// The device is lost to this process: nothing else can be done with it here. The device's own
+    /// words.
+    Lost(String),
     /// The allocation does not fit.
     OutOfMemory {
         /// Bytes asked for.
@@ -29,6 +32,7 @@ impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Device(text) => write!(f, "device error: {text}"),
+            Self::Lost(text) => write!(f, "the device is lost to this process: {text}"),
             Self::OutOfMemory { bytes } => write!(f, "out of memory allocating {bytes} bytes"),
             Self::Unkept { dtype, supported } => {
                 write!(f, "keys and values of type {dtype:?} are not supported, only {supported:?}")

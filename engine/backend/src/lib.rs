@@ -13,12 +13,14 @@ mod backend;
 mod dtype;
 mod error;
 mod layout;
+pub mod noise;
 mod shape;
 
 pub use backend::{Backend, Event};
-pub use dtype::{DType, Tensor};
+pub use dtype::{DType, Source, Tensor};
 pub use error::BackendError;
 pub use layout::{Draw, Inherit, Sample, Span, StepLayout};
+pub use noise::Noise;
 pub use shape::{
     Activation, AttentionShape, CacheShape, ExpertInput, Heads, Rope, RopePairs, Router,
 };

@@ -167,7 +167,6 @@ struct Packed<F: Format> {
 impl<F: Format> Packed<F> {
     fn new(team: &Team, part: &Tensor<'_>) -> Result<Self, BackendError> {
         let row_bytes = part.dtype.row_bytes(part.cols).expect("columns are whole blocks");
-        assert_eq!(part.bytes.len(), part.rows * row_bytes, "bytes of {:?} weights", part.dtype);
         let across = part.cols.div_ceil(F::UNITS * UNIT);
         let tiles = part.rows.div_ceil(LANES);
         let mut blocks = Zeroed::<F::Block>::new(tiles * across)?;
@@ -181,10 +180,10 @@ impl<F: Format> Packed<F> {
     fn fill(mut tiles: Rect<'_, F::Block>, part: &Tensor<'_>, row_bytes: usize) {
         for i in 0..tiles.rows() {
             let first = (tiles.row() + i) * LANES;
-            for row in first..part.rows.min(first + LANES) {
-                let bytes = part.bytes[row * row_bytes..][..row_bytes].chunks(F::FILE_BYTES);
-                for (block, bytes) in tiles.line(i).iter_mut().zip(bytes) {
-                    F::pack(block, row - first, bytes);
+            let bytes = part.bytes(first..part.rows.min(first + LANES));
+            for (row, bytes) in bytes.chunks(row_bytes.max(1)).enumerate() {
+                for (block, bytes) in tiles.line(i).iter_mut().zip(bytes.chunks(F::FILE_BYTES)) {
+                    F::pack(block, row, bytes);
                 }
             }
         }

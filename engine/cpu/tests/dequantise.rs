@@ -3,7 +3,7 @@
 
 mod reference;
 
-use engine_backend::{Backend, DType, Tensor};
+use engine_backend::{Backend, DType, Source, Tensor};
 use engine_cpu::CpuBackend;
 use reference::assert_same;
 
@@ -48,7 +48,7 @@ fn weights_are_those_that_another_implementation_reads() {
         let (dtype, weights, floats) = (dtype(name), bytes(weights), bytes(floats));
         let right: Vec<f32> =
             floats.as_chunks::<4>().0.iter().map(|bits| f32::from_le_bytes(*bits)).collect();
-        let tensor = Tensor { dtype, rows: 1, cols: right.len(), bytes: &weights };
+        let tensor = Tensor { dtype, rows: 1, cols: right.len(), source: Source::Bytes(&weights) };
         let matrix = backend.matrix(&[tensor]).expect("there is memory");
         let mut found = vec![0.0; right.len()];
         matrix.output(0, &mut found);

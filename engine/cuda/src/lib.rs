@@ -38,6 +38,7 @@ mod linear;
 mod matrix;
 mod memory;
 mod module;
+mod noise;
 mod norm;
 mod pack;
 mod pinned;

@@ -159,14 +159,15 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use engine_backend::DType;
+    use engine_backend::{DType, Source};
 
     use super::*;
 
     #[test]
     fn parts_of_one_format_are_one_if_they_begin_at_whole_units() {
         let plan = |tensors: &[(DType, usize)]| {
-            let tensor = |&(dtype, rows)| Tensor { dtype, rows, cols: 64, bytes: &[] };
+            let tensor =
+                |&(dtype, rows)| Tensor { dtype, rows, cols: 64, source: Source::Bytes(&[]) };
             Plan::new(&tensors.iter().map(tensor).collect::<Vec<_>>())
         };
         let [f, q] = [DType::F16, DType::Q4K];

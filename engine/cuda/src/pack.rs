@@ -1,12 +1,16 @@
-//! Brings weights to the device: the file's bytes a piece at a time, then a kernel lays them out.
+//! Brings weights to the device: a file's bytes a piece at a time, or what is made in their place;
+//! then a kernel lays them out.
 #![expect(unsafe_code, reason = "launches kernels")]
 
-use engine_backend::{BackendError, DType, Tensor};
+use std::ops::Range;
+
+use engine_backend::{BackendError, DType, Source, Tensor};
 
 use crate::OpenError;
 use crate::format::{UNIT_OUTPUTS, units};
 use crate::memory::Memory;
 use crate::module::{Function, Modules};
+use crate::noise::NoiseKernels;
 use crate::queue::{Grid, Queue};
 
 /// Bytes of the file that are on the device at a time.
@@ -34,6 +38,7 @@ const DTYPES: [(DType, &str); 16] = [
 /// The way of weights to the device.
 pub(crate) struct Packer {
     kernels: Vec<(DType, Function)>,
+    noise: NoiseKernels,
     random: Function,
     /// Room for a piece; made when the first weight comes.
     piece: Option<Memory>,
@@ -64,6 +69,7 @@ impl Packer {
         };
         Ok(Self {
             kernels: DTYPES.into_iter().map(kernel).collect::<Result<_, _>>()?,
+            noise: NoiseKernels::load(modules)?,
             random: modules.function("pack", "fill_random")?,
             piece: None,
         })
@@ -77,20 +83,18 @@ impl Packer {
         memory: &Memory,
         offset: usize,
     ) -> Result<(), BackendError> {
-        let Tensor { dtype, rows, cols, bytes } = *tensor;
+        let Tensor { dtype, rows, cols, .. } = *tensor;
         let kernel = self.kernels.iter().find(|(known, _)| *known == dtype);
         let kernel = kernel.ok_or(BackendError::Unsupported(dtype))?.1;
         let format = crate::format::Format::of(dtype);
         let row_bytes = dtype.row_bytes(cols).expect("columns are whole blocks");
-        assert_eq!(bytes.len(), rows * row_bytes, "bytes of {dtype:?} weights");
         let most = (PIECE_BYTES / row_bytes.max(1) / UNIT_OUTPUTS).max(1) * UNIT_OUTPUTS;
         for first in (0..rows).step_by(most) {
             let rows = most.min(rows - first);
-            let raw = &bytes[first * row_bytes..][..rows * row_bytes];
             let units_at = offset + format.bytes(first, cols);
             assert!(units_at + format.bytes(rows, cols) <= memory.bytes(), "a weight has its room");
             let params = Pack {
-                raw: self.bring(queue, raw)?,
+                raw: self.bring(queue, tensor, first..first + rows)?,
                 units: memory.at(units_at),
                 rows: rows as i32,
                 cols: cols as i32,
@@ -112,13 +116,27 @@ impl Packer {
         unsafe { queue.launch(self.random, Grid::new((blocks, 1), 128), &params) };
     }
 
-    /// Where a piece of the file is on the device, until the next one.
-    fn bring(&mut self, queue: &Queue, raw: &[u8]) -> Result<u64, BackendError> {
-        if self.piece.as_ref().is_none_or(|piece| piece.bytes() < raw.len()) {
-            self.piece = Some(Memory::new(queue.context(), raw.len().max(PIECE_BYTES))?);
+    /// Where rows of a tensor are on the device as a file has them, until the next ones.
+    fn bring(
+        &mut self,
+        queue: &Queue,
+        tensor: &Tensor<'_>,
+        rows: Range<usize>,
+    ) -> Result<u64, BackendError> {
+        let Tensor { dtype, cols, source, .. } = *tensor;
+        let row_bytes = dtype.row_bytes(cols).expect("columns are whole blocks");
+        let bytes = rows.len() * row_bytes;
+        if self.piece.as_ref().is_none_or(|piece| piece.bytes() < bytes) {
+            self.piece = Some(Memory::new(queue.context(), bytes.max(PIECE_BYTES))?);
         }
         let piece = self.piece.as_ref().expect("was just made");
-        queue.upload_to(piece, 0, raw)?;
+        match source {
+            Source::Bytes(_) => queue.upload_to(piece, 0, &tensor.bytes(rows))?,
+            Source::Noise(noise) => {
+                let noise = noise.from_row(rows.start);
+                self.noise.make(queue, noise, dtype, (rows.len(), cols), piece);
+            }
+        }
         Ok(piece.at(0))
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+use engine_backend::Noise;
+
 use crate::architecture::Architecture;
 use crate::place::Kind;
 use crate::weights::{Config, Facts, Files, Fill, Mapped, Parts, Random, open_folder};
@@ -135,6 +137,14 @@ impl Checkpoint {
             Weights::Files(files) => Held::Mapped(files.bytes(tensor)?),
             Weights::Random(random) => Held::Made(random.bytes(tensor)),
         }))
+    }
+
+    /// What the weights of one of its matrices are made of, if nobody trained them.
+    pub(crate) fn noise(&self, tensor: &TensorInfo) -> Option<Noise> {
+        match &self.weights {
+            Weights::Files(_) => None,
+            Weights::Random(random) => random.noise(tensor),
+        }
     }
 
     /// Bytes of all tensors.

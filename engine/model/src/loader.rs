@@ -1,6 +1,6 @@
 //! Brings weights from a checkpoint to a backend, one at a time.
 
-use engine_backend::{Backend, DType, Rope, Tensor};
+use engine_backend::{Backend, DType, Noise, Rope, Source, Tensor};
 
 use crate::place::{Kind, Place};
 use crate::{Blueprint, Bytes, ModelError, TensorInfo};
@@ -86,7 +86,12 @@ impl<'a, B: Backend> Loader<'a, B> {
     }
 
     fn hold(&self, tensor: &'a TensorInfo) -> Result<Held<'a>, ModelError> {
-        Ok(Held { tensor, bytes: self.blueprint.checkpoint.bytes(tensor)? })
+        let checkpoint = self.blueprint.checkpoint;
+        let content = match checkpoint.noise(tensor) {
+            Some(noise) => Content::Noise(noise),
+            None => Content::Bytes(checkpoint.bytes(tensor)?),
+        };
+        Ok(Held { tensor, content })
     }
 }
 
@@ -98,10 +103,16 @@ fn expert<'a>(held: &'a [Held<'_>], index: usize, number: usize) -> Tensor<'a> {
     }
 }
 
-/// A tensor and its bytes.
+/// A tensor and what is in it.
 struct Held<'a> {
     tensor: &'a TensorInfo,
-    bytes: Bytes,
+    content: Content,
+}
+
+enum Content {
+    Bytes(Bytes),
+    /// A matrix that the backend makes itself.
+    Noise(Noise),
 }
 
 impl Held<'_> {
@@ -112,9 +123,14 @@ impl Held<'_> {
             usize::try_from(size).expect("no larger than the file")
         };
         let rows = size(1) * size(2) / number;
-        let length = self.bytes.len() / number;
-        let bytes = &self.bytes[index * length..][..length];
-        Tensor { dtype: self.dtype(), rows, cols: size(0), bytes }
+        let source = match &self.content {
+            Content::Bytes(bytes) => {
+                let length = bytes.len() / number;
+                Source::Bytes(&bytes[index * length..][..length])
+            }
+            Content::Noise(noise) => Source::Noise(noise.from_row(index * rows)),
+        };
+        Tensor { dtype: self.dtype(), rows, cols: size(0), source }
     }
 
     fn values(&self) -> Vec<f32> {
@@ -139,10 +155,10 @@ impl Held<'_> {
     }
 
     fn decode<const N: usize>(&self, one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        self.bytes
-            .chunks_exact(N)
-            .map(|chunk| one(chunk.try_into().expect("chunks of N")))
-            .collect()
+        let Content::Bytes(bytes) = &self.content else {
+            unreachable!("vectors have bytes");
+        };
+        bytes.chunks_exact(N).map(|chunk| one(chunk.try_into().expect("chunks of N"))).collect()
     }
 
     fn dtype(&self) -> DType {

@@ -16,7 +16,6 @@ mod gguf;
 mod json;
 mod map;
 mod metadata;
-mod noise;
 mod parts;
 mod random;
 mod safetensors;

@@ -5,7 +5,7 @@ mod blocks;
 mod floats;
 
 use blocks::block;
-use engine_backend::{Backend, DType, StepLayout, Tensor};
+use engine_backend::{Backend, DType, Source, StepLayout, Tensor};
 use engine_cpu::{Buffer, CpuBackend, Isa};
 use floats::floats;
 
@@ -95,7 +95,12 @@ impl Weights {
     }
 
     pub(crate) fn tensor(&self) -> Tensor<'_> {
-        Tensor { dtype: self.dtype, rows: self.rows, cols: self.cols, bytes: &self.bytes }
+        Tensor {
+            dtype: self.dtype,
+            rows: self.rows,
+            cols: self.cols,
+            source: Source::Bytes(&self.bytes),
+        }
     }
 
     /// All weights as floats, row by row.

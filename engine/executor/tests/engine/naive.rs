@@ -143,8 +143,9 @@ impl Backend for Naive {
 
     fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Matrix, BackendError> {
         let blocks = |part: &Tensor<'_>| {
-            let (dtype, bytes) = (part.dtype, part.bytes.chunks_exact(part.dtype.block_bytes()));
-            bytes.flat_map(|block| floats(dtype, block)).collect::<Vec<_>>()
+            let (dtype, bytes) = (part.dtype, part.bytes(0..part.rows));
+            let blocks = bytes.chunks_exact(dtype.block_bytes());
+            blocks.flat_map(|block| floats(dtype, block)).collect::<Vec<_>>()
         };
         let mut values: Vec<_> = parts.iter().flat_map(blocks).collect();
         if self.rounding == Rounding::Bf16 {

@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
+use engine_backend::noise::{Noise, random_word};
+
 use super::element::ElementType;
-use super::noise::{Noise, random};
 use super::tensor::TensorInfo;
 use crate::{GgufError, ModelError};
 
@@ -73,23 +74,37 @@ impl Random {
         Ok(())
     }
 
+    /// What a matrix is made of; `None` for a vector.
+    pub(crate) fn noise(&self, tensor: &TensorInfo) -> Option<Noise> {
+        if self.vectors.contains_key(&tensor.name) {
+            return None;
+        }
+        let inputs = tensor.dimensions[0];
+        // Evenly spread, so they are at most 3 / sqrt(inputs).
+        let size = (3.0 / inputs as f32).sqrt();
+        let stride = inputs / tensor.element.block_elements;
+        Some(Noise { key: self.key(tensor), size, first: 0, stride })
+    }
+
     /// Makes a tensor. The same seed and name make the same.
     pub(crate) fn bytes(&self, tensor: &TensorInfo) -> Vec<u8> {
-        let key = random(self.seed, hash(&tensor.name));
-        match self.vectors.get(&tensor.name) {
-            Some(&value) => near(value, tensor.bytes.len() / 4, key),
-            None => {
-                let inputs = tensor.dimensions[0] as f32;
-                let dtype = tensor.element.dtype.expect("made of types that can be computed with");
-                // Evenly spread, so this is at most 3 / sqrt(inputs).
-                Noise::new(dtype, (3.0 / inputs).sqrt()).bytes(tensor.bytes.len(), key)
-            }
+        if let Some(&value) = self.vectors.get(&tensor.name) {
+            return near(value, tensor.bytes.len() / 4, self.key(tensor));
         }
+        let noise = self.noise(tensor).expect("all but vectors are made of noise");
+        let dtype = tensor.element.dtype.expect("made of types that can be computed with");
+        let size = |size: u64| usize::try_from(size).expect("no larger than its bytes");
+        let cols = tensor.dimensions[0];
+        noise.rows(dtype, 0..size(tensor.num_elements() / cols), size(cols))
+    }
+
+    fn key(&self, tensor: &TensorInfo) -> u64 {
+        random_word(self.seed, hash(&tensor.name))
     }
 }
 
 fn near(value: f32, length: usize, key: u64) -> Vec<u8> {
-    let draw = |index| (random(key, index) >> 40) as f32 / (1 << 23) as f32 - 1.0;
+    let draw = |index| (random_word(key, index) >> 40) as f32 / (1 << 23) as f32 - 1.0;
     (0..length as u64).flat_map(|index| (value + SPREAD * draw(index)).to_le_bytes()).collect()
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! Idle ──build──► Building ──ready──► Serving ──failed──► Joining ──joined──► Building (restart)
 //!                    │ failed                                 └─ too late: given up ──┘
-//!                    └────────► Down ◄──────────────── failed, and policy is exit
+//!                    └────────► Down ◄───── failed, and policy is exit, or the device is lost
 //! ```
 //!
 //! The actor never waits: a thread that joins threads reports back. An engine whose step hangs
@@ -228,7 +228,7 @@ impl Handler<EngineFailed> for EngineActor {
         let error = failed.error.clone();
         tracing::error!(incarnation = self.incarnation.0, %error, "the engine failed");
         self.parts.scheduler.do_send(failed);
-        if self.parts.failure == FailurePolicy::Exit {
+        if self.parts.failure == FailurePolicy::Exit || !error.is_restartable() {
             self.gone(&error.to_string());
             return;
         }
@@ -237,7 +237,9 @@ impl Handler<EngineFailed> for EngineActor {
         }
         match error {
             EngineError::TimedOut => self.give_up(ctx),
-            EngineError::Device(_) | EngineError::Panicked(_) => self.join(threads, ctx),
+            EngineError::Device(_) | EngineError::Lost(_) | EngineError::Panicked(_) => {
+                self.join(threads, ctx);
+            }
         }
     }
 }
