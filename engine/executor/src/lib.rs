@@ -25,6 +25,8 @@ pub use file::ModelFile;
 pub use summary::Summary;
 pub use text::{SamplingDefaults, TextAssets, TokenizerAssets, TokenizerFile, VocabularyAssets};
 
+use std::time::{Duration, Instant};
+
 use engine_contract::Executor;
 pub use engine_cpu::ActivationType;
 use engine_cpu::CpuBackend;
@@ -38,6 +40,8 @@ pub struct Loaded {
     pub device: String,
     /// Why [`Device::Auto`] left GPUs aside, in words, if it did.
     pub no_gpu: Option<String>,
+    /// How long it took to open the device.
+    pub opening: Duration,
 }
 
 /// Builds the engine that runs a file's model, on the thread that will own it.
@@ -45,13 +49,14 @@ pub struct Loaded {
 /// # Errors
 /// The model cannot run, the device is not there, a setting is out of range, or memory is short.
 pub fn load(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
+    let begun = Instant::now();
     match config.device {
         Device::Auto => match gpu(config) {
-            Ok(backend) => on_gpu(backend, file, config),
+            Ok(backend) => on_gpu(backend, begun, file, config),
             Err(reason) => Ok(Loaded { no_gpu: Some(reason), ..on_cpu(file, config)? }),
         },
         Device::Cpu => on_cpu(file, config),
-        Device::Cuda => on_gpu(CudaBackend::new()?, file, config),
+        Device::Cuda => on_gpu(CudaBackend::new()?, begun, file, config),
         Device::Sim => Err(LoadError::Device { device: config.device, engine: "simulated" }),
     }
 }
@@ -64,15 +69,22 @@ fn gpu(config: &Config) -> Result<CudaBackend, String> {
     }
 }
 
-fn on_gpu(backend: CudaBackend, file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
-    let device = backend.info().to_string();
+fn on_gpu(
+    backend: CudaBackend,
+    begun: Instant,
+    file: &ModelFile,
+    config: &Config,
+) -> Result<Loaded, LoadError> {
+    let (device, opening) = (backend.info().to_string(), begun.elapsed());
     let executor = Box::new(BackendExecutor::new(backend, file, config)?);
-    Ok(Loaded { executor, device, no_gpu: None })
+    Ok(Loaded { executor, device, no_gpu: None, opening })
 }
 
 fn on_cpu(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
+    let begun = Instant::now();
     let backend = CpuBackend::new(config.threads).with_activations(config.activation_type);
+    let opening = begun.elapsed();
     let device = format!("CPU, {}, threads: {}", engine_cpu::isa(), backend.threads());
     let executor = Box::new(BackendExecutor::new(backend, file, config)?);
-    Ok(Loaded { executor, device, no_gpu: None })
+    Ok(Loaded { executor, device, no_gpu: None, opening })
 }

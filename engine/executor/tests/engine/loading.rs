@@ -18,7 +18,8 @@ fn an_engine_tells_its_sizes() {
     let file = ModelFile::open(&path).unwrap();
     let config = Config { rows_max: 4, threads: 1, ..Config::default() };
     let config = Config { device: Device::Cpu, ..config };
-    let engine::Loaded { executor, device, no_gpu } = engine::load(&file, &config).unwrap();
+    let engine::Loaded { executor, device, no_gpu, opening: _ } =
+        engine::load(&file, &config).unwrap();
     assert!(device.starts_with("CPU, ") && device.ends_with(", threads: 1"), "{device}");
     assert_eq!(no_gpu, None);
     let info = executor.info();
