@@ -27,17 +27,23 @@ fn main() -> Result<(), Failure> {
         println!("cargo::rerun-if-env-changed={name}");
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let images = match nvcc() {
-        Some(nvcc) => compile(&nvcc, &out)?,
+    let archs = env::var("ANTIPHON_CUDA_ARCHS").unwrap_or_else(|_| ARCHS.to_owned());
+    let (images, toolkit) = match nvcc() {
+        Some(nvcc) => {
+            let version = version(&nvcc)?;
+            (compile(&nvcc, &version, &archs, &out)?, release(&version)?)
+        }
         None => {
             println!(
                 "cargo::warning=nvcc was not found (ANTIPHON_NVCC, PATH, /usr/local/cuda/bin): \
                  this build has no CUDA kernels"
             );
-            Vec::new()
+            (Vec::new(), (0, 0))
         }
     };
-    let mut code = String::from("static IMAGES: &[(&str, &[u8])] = &[\n");
+    let mut code =
+        format!("const ARCHS: &str = {archs:?};\nconst TOOLKIT: (i32, i32) = {toolkit:?};\n");
+    code += "static IMAGES: &[(&str, &[u8])] = &[\n";
     for (name, image) in images {
         writeln!(code, "    ({name:?}, include_bytes!({:?})),", image.display())?;
     }
@@ -55,12 +61,29 @@ fn nvcc() -> Option<PathBuf> {
     env::split_paths(&path).chain([usual]).map(|folder| folder.join("nvcc")).find(|at| at.is_file())
 }
 
+/// What nvcc says of itself.
+fn version(nvcc: &Path) -> Result<String, Failure> {
+    let said = Command::new(nvcc).arg("--version").output();
+    let said = said.map_err(|error| format!("{} does not run: {error}", nvcc.display()))?;
+    Ok(String::from_utf8_lossy(&said.stdout).into_owned())
+}
+
+/// Major and minor number of what says `release 13.0`.
+fn release(version: &str) -> Result<(i32, i32), Failure> {
+    let number = version.split_once("release ").map_or("", |(_, rest)| rest);
+    let number = number.split_once(',').map_or("", |(number, _)| number);
+    let (major, minor) = number.split_once('.').ok_or("nvcc does not say which release it is")?;
+    Ok((major.parse()?, minor.parse()?))
+}
+
 /// Compiles what changed since the last time, and says where each image is.
-fn compile(nvcc: &Path, out: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
+fn compile(
+    nvcc: &Path,
+    version: &str,
+    archs: &str,
+    out: &Path,
+) -> Result<Vec<(String, PathBuf)>, Failure> {
     let kernels = Path::new("kernels");
-    let archs = env::var("ANTIPHON_CUDA_ARCHS").unwrap_or_else(|_| ARCHS.to_owned());
-    let version = Command::new(nvcc).arg("--version").output();
-    let version = version.map_err(|error| format!("{} does not run: {error}", nvcc.display()))?;
     let headers = contents(kernels, "cuh")?;
     let mut sources: Vec<_> = files(kernels, "cu")?;
     sources.sort();
@@ -70,8 +93,8 @@ fn compile(nvcc: &Path, out: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
             let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 return Ok(());
             };
-            let key = (&headers, fs::read_to_string(source)?, &archs, &version.stdout);
-            compile_one(nvcc, source, &image(out, source), &archs, hash(&key))?;
+            let key = (&headers, fs::read_to_string(source)?, archs, version);
+            compile_one(nvcc, source, &image(out, source), archs, hash(&key))?;
         }
     };
     thread::scope(|scope| {

@@ -8,10 +8,11 @@ use engine_backend::{
     Router, StepLayout, Tensor,
 };
 
+use crate::OpenError;
 use crate::attention::Attentions;
 use crate::buffer::{Buffer, Element, Vector};
 use crate::cache::Cache;
-use crate::device::{self, DeviceInfo, OpenError};
+use crate::device::{self, DeviceInfo};
 use crate::embed::Embeds;
 use crate::event::Done;
 use crate::experts::{ExpertKernels, ExpertSum, Experts};

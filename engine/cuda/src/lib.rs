@@ -21,6 +21,7 @@
 //! reads what another wrote; until then it asks for weights. Norms of heads and sums of experts are
 //! put off until the operation after them, which does them on its way if it can.
 
+mod absence;
 mod attention;
 mod backend;
 mod buffer;
@@ -48,10 +49,11 @@ mod route;
 mod sample;
 mod step;
 
+pub use absence::OpenError;
 pub use backend::CudaBackend;
 pub use buffer::{Buffer, Element, Vector};
 pub use cache::Cache;
-pub use device::{DeviceInfo, OpenError};
+pub use device::DeviceInfo;
 pub use event::Done;
 pub use experts::Experts;
 pub use graph::Graph;

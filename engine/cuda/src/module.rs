@@ -17,6 +17,16 @@ pub(crate) fn any() -> bool {
     !IMAGES.is_empty()
 }
 
+/// The architectures that kernels were compiled for, as nvcc names them.
+pub(crate) fn archs() -> &'static str {
+    ARCHS
+}
+
+/// The release of CUDA that kernels were compiled with.
+pub(crate) fn toolkit() -> (i32, i32) {
+    TOOLKIT
+}
+
 /// A kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Function(pub(crate) CUfunction);
