@@ -10,24 +10,23 @@ use crate::forced::Text;
 use crate::naive::Rounding;
 use crate::reference::{self, Case};
 
+pub(crate) const NAMES: [&str; 9] = [
+    "llama3",
+    "llama_yarn",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "qwen2_moe",
+    "mixtral",
+    "gemma3",
+];
+
 /// Every architecture in every format: its case, the file, and the file's name.
 fn each(mut check: impl FnMut(&Case, &ModelFile, &str)) {
     let cases = reference::cases(include_str!("families.json"));
     let names: Vec<_> = cases.iter().map(|case| case.name.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "llama3",
-            "llama_yarn",
-            "mistral",
-            "qwen2",
-            "qwen3",
-            "qwen3_moe",
-            "qwen2_moe",
-            "mixtral",
-            "gemma3"
-        ]
-    );
+    assert_eq!(names, NAMES);
     for case in &cases {
         for format in ["", ".gguf"] {
             let name = format!("families/{}{format}", case.name);

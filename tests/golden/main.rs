@@ -13,6 +13,7 @@ mod families;
 mod floats;
 mod forced;
 mod gemma3;
+mod memory;
 #[path = "../../engine/executor/tests/engine/naive.rs"]
 mod naive;
 mod qwen3_moe;

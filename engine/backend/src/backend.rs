@@ -1,8 +1,8 @@
 //! The trait that a device implements.
 
 use crate::{
-    Activation, AttentionShape, BackendError, CacheShape, ExpertInput, Heads, Rope, Router,
-    StepLayout, Tensor,
+    Activation, AttentionShape, BackendError, CacheShape, DType, DeviceMemory, ExpertInput, Heads,
+    Rope, Router, StepLayout, Tensor,
 };
 
 /// Computes a step's operations, in the order they are called.
@@ -86,6 +86,31 @@ pub trait Backend: Sized + 'static {
         tokens_max: usize,
         blocks_max: usize,
     ) -> Result<Self::Step, BackendError>;
+
+    /// Memory of the device; `None` where it is the machine's own, which nobody has for himself.
+    ///
+    /// # Errors
+    /// The device's.
+    fn memory(&self) -> Result<Option<DeviceMemory>, BackendError> {
+        Ok(None)
+    }
+
+    /// Bytes that [`Self::matrix`] takes for a part of this type and these sizes.
+    #[must_use]
+    fn matrix_bytes(&self, dtype: DType, rows: usize, cols: usize) -> usize {
+        dtype.row_bytes(cols).unwrap_or(0).saturating_mul(rows)
+    }
+
+    /// Bytes that [`Self::step`] takes on the device, with caches of this shape.
+    #[must_use]
+    fn step_bytes(
+        _rows_max: usize,
+        _tokens_max: usize,
+        _blocks_max: usize,
+        _cache: CacheShape,
+    ) -> usize {
+        0
+    }
 
     // A step.
 

@@ -16,6 +16,8 @@ pub enum BackendError {
     OutOfMemory {
         /// Bytes asked for.
         bytes: usize,
+        /// Bytes that are free, where that is known.
+        free: Option<usize>,
     },
     /// The backend keeps no keys and values in this type.
     Unkept {
@@ -33,7 +35,12 @@ impl fmt::Display for BackendError {
         match self {
             Self::Device(text) => write!(f, "device error: {text}"),
             Self::Lost(text) => write!(f, "the device is lost to this process: {text}"),
-            Self::OutOfMemory { bytes } => write!(f, "out of memory allocating {bytes} bytes"),
+            Self::OutOfMemory { bytes, free: None } => {
+                write!(f, "out of memory allocating {bytes} bytes")
+            }
+            Self::OutOfMemory { bytes, free: Some(free) } => {
+                write!(f, "out of memory allocating {bytes} bytes: {free} are free")
+            }
             Self::Unkept { dtype, supported } => {
                 write!(f, "keys and values of type {dtype:?} are not supported, only {supported:?}")
             }

@@ -13,6 +13,7 @@ mod backend;
 mod dtype;
 mod error;
 mod layout;
+mod memory;
 pub mod noise;
 mod shape;
 
@@ -20,6 +21,7 @@ pub use backend::{Backend, Event};
 pub use dtype::{DType, Source, Tensor};
 pub use error::BackendError;
 pub use layout::{Draw, Inherit, Sample, Span, StepLayout};
+pub use memory::DeviceMemory;
 pub use noise::Noise;
 pub use shape::{
     Activation, AttentionShape, CacheShape, ExpertInput, Heads, Rope, RopePairs, Router,

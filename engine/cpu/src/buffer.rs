@@ -58,7 +58,9 @@ impl Vector {
     pub(crate) fn new(values: &[f32]) -> Result<Self, BackendError> {
         let mut vector = Vec::new();
         let bytes = size_of_val(values);
-        vector.try_reserve_exact(values.len()).map_err(|_| BackendError::OutOfMemory { bytes })?;
+        vector
+            .try_reserve_exact(values.len())
+            .map_err(|_| BackendError::OutOfMemory { bytes, free: None })?;
         vector.extend_from_slice(values);
         Ok(Self(vector))
     }

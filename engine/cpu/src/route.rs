@@ -109,7 +109,7 @@ impl Routes {
 fn reserved<T>(len: usize) -> Result<Vec<T>, BackendError> {
     let mut vector = Vec::new();
     let bytes = len.saturating_mul(size_of::<T>());
-    vector.try_reserve_exact(len).map_err(|_| BackendError::OutOfMemory { bytes })?;
+    vector.try_reserve_exact(len).map_err(|_| BackendError::OutOfMemory { bytes, free: None })?;
     Ok(vector)
 }
 

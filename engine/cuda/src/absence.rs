@@ -72,15 +72,18 @@ pub enum OpenError {
 
 impl From<DriverError> for OpenError {
     fn from(error: DriverError) -> Self {
-        match error.0 {
-            CUresult::CUDA_ERROR_NO_DEVICE => Self::NoDevice,
-            // Found where the toolkit is installed and the driver is not.
-            CUresult::CUDA_ERROR_STUB_LIBRARY => Self::NoDriver,
-            other => Self::Driver(match remedy(other) {
-                Some(remedy) => format!("{other:?}; {remedy}"),
-                None => error.to_string(),
-            }),
+        let code = error.0;
+        if code == CUresult::CUDA_ERROR_NO_DEVICE {
+            return Self::NoDevice;
         }
+        // Found where the toolkit is installed and the driver is not.
+        if code == CUresult::CUDA_ERROR_STUB_LIBRARY {
+            return Self::NoDriver;
+        }
+        Self::Driver(match remedy(code) {
+            Some(remedy) => format!("{code:?}; {remedy}"),
+            None => error.to_string(),
+        })
     }
 }
 

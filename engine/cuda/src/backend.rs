@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use engine_backend::{
-    Activation, AttentionShape, Backend, BackendError, CacheShape, ExpertInput, Heads, Rope,
-    Router, StepLayout, Tensor,
+    Activation, AttentionShape, Backend, BackendError, CacheShape, DType, DeviceMemory,
+    ExpertInput, Heads, Rope, Router, StepLayout, Tensor,
 };
 
 use crate::OpenError;
@@ -17,6 +17,7 @@ use crate::embed::Embeds;
 use crate::event::Done;
 use crate::experts::{ExpertKernels, ExpertSum, Experts};
 use crate::fault::device_error;
+use crate::format::Format;
 use crate::gated::Gates;
 use crate::graph::{Graph, Graphs, Turn};
 use crate::linear::Linear;
@@ -244,6 +245,25 @@ impl Backend for CudaBackend {
 
     fn cache_bytes(shape: CacheShape) -> usize {
         Cache::bytes(shape)
+    }
+
+    fn memory(&self) -> Result<Option<DeviceMemory>, BackendError> {
+        let (free, total) = self.queue.context().mem_get_info().map_err(device_error)?;
+        let device = self.info.name.clone();
+        Ok(Some(DeviceMemory { device, total: total as u64, free: free as u64 }))
+    }
+
+    fn matrix_bytes(&self, dtype: DType, rows: usize, cols: usize) -> usize {
+        Format::of(dtype).bytes(rows, cols)
+    }
+
+    fn step_bytes(
+        rows_max: usize,
+        tokens_max: usize,
+        blocks_max: usize,
+        cache: CacheShape,
+    ) -> usize {
+        Step::bytes(Limits::new(rows_max, tokens_max, blocks_max, &[cache]), &[cache])
     }
 
     fn step(

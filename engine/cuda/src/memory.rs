@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, result, sys::CUdeviceptr};
+use cudarc::driver::sys::{CUdeviceptr, CUresult};
+use cudarc::driver::{CudaContext, result};
 use engine_backend::BackendError;
+
+use crate::fault::device_error;
 
 /// Bytes on the device, freed when dropped.
 pub(crate) struct Memory {
@@ -18,12 +21,14 @@ impl Memory {
     pub(crate) fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, BackendError> {
         // The driver refuses to allocate nothing.
         // SAFETY: the context is current on this thread, the one that opened it.
-        let pointer = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|error| {
-            let free = context.mem_get_info().map_or(0, |(free, _)| free);
-            BackendError::Device(format!(
-                "no room for {bytes} bytes on the GPU, of which {free} are free: {error}"
-            ))
-        })?;
+        let pointer =
+            unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|error| match error.0 {
+                CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError::OutOfMemory {
+                    bytes,
+                    free: context.mem_get_info().map(|(free, _)| free).ok(),
+                },
+                _ => device_error(error),
+            })?;
         Ok(Self { pointer, bytes, context: Arc::clone(context) })
     }
 
@@ -43,7 +48,7 @@ impl Memory {
         let done = self.context.bind_to_thread().and_then(|()| self.context.synchronize());
         // SAFETY: the source covers the bytes, and nothing is running that could write them.
         done.and_then(|()| unsafe { result::memcpy_dtoh_sync(to, self.at(offset)) })
-            .map_err(crate::fault::device_error)
+            .map_err(device_error)
     }
 }
 

@@ -155,9 +155,7 @@ impl Step {
         limits: Limits,
         caches: &[CacheShape],
     ) -> Result<Self, BackendError> {
-        let partial = caches.iter().map(|shape| shape.heads * QUERIES * (shape.dim + 4)).max();
-        let heads = caches.iter().map(|shape| shape.heads).max();
-        let (places, bytes) = Places::new(&limits, partial.unwrap_or(0), heads.unwrap_or(0));
+        let (places, bytes) = Places::of(&limits, caches);
         let memory = Memory::new(queue.context(), bytes)?;
         queue.fill_with(&memory, 0)?;
         let slot = |_| Slot::new(queue, &limits).map(Arc::new);
@@ -172,6 +170,11 @@ impl Step {
             pieces: Vec::with_capacity(limits.pieces),
             spans: Vec::with_capacity(limits.rows),
         })
+    }
+
+    /// Bytes that a step within these limits takes, given the caches that there are.
+    pub(crate) fn bytes(limits: Limits, caches: &[CacheShape]) -> usize {
+        Places::of(&limits, caches).1
     }
 
     /// Packs a layout into the next slot, and says what the device is to take from it.
@@ -331,10 +334,12 @@ impl Slot {
 }
 
 impl Places {
-    /// And the bytes of everything; `partial` floats are what a piece leaves for the others of its
-    /// position, for all `heads`.
-    fn new(limits: &Limits, partial: usize, heads: usize) -> (Self, usize) {
+    /// And the bytes of everything.
+    fn of(limits: &Limits, caches: &[CacheShape]) -> (Self, usize) {
         const ALIGNMENT: usize = 256;
+        // Floats that a piece leaves for the others of its position.
+        let partial = caches.iter().map(|shape| shape.heads * QUERIES * (shape.dim + 4)).max();
+        let heads = caches.iter().map(|shape| shape.heads).max().unwrap_or(0);
         let mut end = 0_usize;
         let mut place = |bytes: usize| {
             let start = end;
@@ -352,7 +357,7 @@ impl Places {
             blocks: place(4 * blocks),
             drawn: place(4 * rows),
             seats: place(4 * rows),
-            partial: place(pieces.saturating_mul(4 * partial)),
+            partial: place(pieces.saturating_mul(4 * partial.unwrap_or(0))),
             arrivals: place(4 * pieces * heads),
         };
         (places, end)

@@ -4,11 +4,28 @@ use engine_backend::BackendError;
 use engine_cuda::OpenError;
 use engine_model::{GgufError, ModelError};
 
+use crate::budget::Bytes;
 use crate::{ConfigError, Device};
 
 /// Why a model file cannot be opened, or an engine cannot be built from it.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// The cache leaves no room on the device.
+    #[error(
+        "a cache of {} does not fit: {budget}; kv_bytes_max = {most} would fit, for {positions} \
+         positions, and kv_bytes_max = 0 takes what is left",
+        Bytes(*cache)
+    )]
+    CacheTooLarge {
+        /// Bytes of the cache.
+        cache: u64,
+        /// Most bytes that it could have.
+        most: u64,
+        /// Positions that it would have then.
+        positions: u64,
+        /// What else takes memory, and how much there is.
+        budget: String,
+    },
     /// Not even one block fits into the cache.
     #[error(
         "kv_bytes_max is {found}, expected at least {block_bytes}, the bytes of one cache block"
@@ -46,6 +63,14 @@ pub enum LoadError {
     /// The file, or the model in it.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The weights leave no room on the device.
+    #[error("the model does not fit: {budget}; {advice}")]
+    TooLarge {
+        /// What takes memory, and how much there is.
+        budget: String,
+        /// What would fit.
+        advice: String,
+    },
 }
 
 impl From<BackendError> for LoadError {

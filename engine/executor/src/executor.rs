@@ -27,7 +27,7 @@ impl<B: Backend> BackendExecutor<B> {
     pub fn new(mut backend: B, file: &ModelFile, config: &Config) -> Result<Self, LoadError> {
         config.validate()?;
         let blueprint = file.blueprint()?;
-        let info = info::<B>(&blueprint, file, config)?;
+        let info = info(&backend, &blueprint, file, config)?;
         let (rows_max, tokens_max) = (info.rows_max as usize, info.step_tokens_max as usize);
         let decoder = Decoder::load(&mut backend, &blueprint, rows_max, tokens_max)?;
         let (num_blocks, block_size) = (info.num_blocks as usize, info.block_size as usize);
@@ -65,12 +65,13 @@ impl<B: Backend> Executor for BackendExecutor<B> {
 }
 
 fn info<B: Backend>(
+    backend: &B,
     blueprint: &Blueprint<'_>,
     file: &ModelFile,
     config: &Config,
 ) -> Result<EngineInfo, LoadError> {
     let spec = blueprint.spec();
-    let pool = Pool::plan::<B>(spec, config)?;
+    let pool = Pool::plan(backend, blueprint, config)?;
     Ok(EngineInfo {
         vocab: u32::try_from(spec.vocab).expect("read as a u32"),
         context: pool.context,

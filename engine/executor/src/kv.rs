@@ -1,9 +1,13 @@
 //! How large the cache of keys and values is.
 
 use engine_backend::Backend;
-use engine_model::DecoderSpec;
+use engine_model::{Blueprint, DecoderSpec};
 
+use crate::budget::Budget;
 use crate::{Config, LoadError};
+
+/// The cache's bytes where nobody says them and memory is the machine's own.
+const BYTES: u64 = 1 << 30;
 
 /// The sizes of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,21 +22,40 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// As many blocks as the configuration's bytes hold, but no more than `rows_max` sequences of
-    /// full length can use.
-    pub(crate) fn plan<B: Backend>(spec: &DecoderSpec, config: &Config) -> Result<Self, LoadError> {
-        let block_bytes = block_bytes::<B>(spec, config);
-        Self::fit(spec.context as u64, block_bytes, config)
+    /// As many blocks as the configuration's bytes hold, or what the model leaves of the device's
+    /// memory, but no more than `rows_max` sequences of full length can use.
+    pub(crate) fn plan<B: Backend>(
+        backend: &B,
+        blueprint: &Blueprint<'_>,
+        config: &Config,
+    ) -> Result<Self, LoadError> {
+        let block_bytes = block_bytes::<B>(blueprint.spec(), config);
+        let allowed = allowed(blueprint.spec().context as u64, config);
+        let budget = Budget::plan(backend, blueprint, config, allowed)?;
+        let bytes_max = match (config.kv_bytes_max, &budget) {
+            (0, Some(budget)) => {
+                let blocks = allowed.div_ceil(config.block_size.into());
+                budget.rest(blocks.saturating_mul(block_bytes))
+            }
+            (0, None) => BYTES,
+            (most, _) => most,
+        };
+        let pool = Self::fit(allowed, block_bytes, bytes_max, config)?;
+        if let Some(budget) = budget {
+            budget.check(pool.bytes, block_bytes, config.block_size)?;
+        }
+        Ok(pool)
     }
 
-    fn fit(model_context: u64, block_bytes: u64, config: &Config) -> Result<Self, LoadError> {
-        let allowed = match config.context_max {
-            0 => model_context,
-            most => model_context.min(most.into()),
-        };
-        let affordable = config.kv_bytes_max / block_bytes;
+    fn fit(
+        allowed: u64,
+        block_bytes: u64,
+        bytes_max: u64,
+        config: &Config,
+    ) -> Result<Self, LoadError> {
+        let affordable = bytes_max / block_bytes;
         if affordable == 0 {
-            return Err(LoadError::CacheTooSmall { found: config.kv_bytes_max, block_bytes });
+            return Err(LoadError::CacheTooSmall { found: bytes_max, block_bytes });
         }
         let block_size = u64::from(config.block_size);
         let usable = allowed.div_ceil(block_size) * u64::from(config.rows_max);
@@ -44,6 +67,14 @@ impl Pool {
             bytes: num_blocks * block_bytes,
             context: narrow(allowed.min(num_blocks * block_size)),
         })
+    }
+}
+
+/// Most positions of a sequence, by the model and the configuration.
+fn allowed(model_context: u64, config: &Config) -> u64 {
+    match config.context_max {
+        0 => model_context,
+        most => model_context.min(most.into()),
     }
 }
 
@@ -60,9 +91,10 @@ mod tests {
     const BLOCK_BYTES: u64 = 1000;
 
     fn fit(context: u64, change: impl Fn(&mut Config)) -> Result<Pool, LoadError> {
-        let mut config = Config { rows_max: 4, block_size: 16, ..Config::default() };
+        let mut config =
+            Config { rows_max: 4, block_size: 16, kv_bytes_max: 1 << 30, ..Config::default() };
         change(&mut config);
-        Pool::fit(context, BLOCK_BYTES, &config)
+        Pool::fit(allowed(context, &config), BLOCK_BYTES, config.kv_bytes_max, &config)
     }
 
     #[test]

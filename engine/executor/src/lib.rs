@@ -7,6 +7,7 @@
 //! No request and no actor is known here. Steps are launched from one thread, the one that called
 //! [`load`]; their tickets may be waited for on another.
 
+mod budget;
 mod config;
 mod error;
 mod executor;

@@ -1,10 +1,12 @@
 //! A checkpoint's model before any of its weights is read: checked as a whole.
 
+use engine_backend::{Backend, DType};
+
 use crate::architecture::Architecture;
-use crate::place::Place;
+use crate::place::{Kind, Place};
 use crate::placement::Placement;
 use crate::spec::{DecoderSpec, Mixture};
-use crate::{Checkpoint, ModelError};
+use crate::{Checkpoint, ModelError, TensorInfo};
 
 /// A model that can be built: its spec, and every weight in its place. Nothing large was allocated
 /// yet.
@@ -47,6 +49,25 @@ impl<'a> Blueprint<'a> {
         self.placement.find(Place::Output, 0).is_empty()
     }
 
+    /// Bytes of all weights as a backend keeps them; with a type, about those that they would take
+    /// if all matrices had it.
+    #[must_use]
+    pub fn weight_bytes<B: Backend>(&self, backend: &B, dtype: Option<DType>) -> u64 {
+        let bytes = |place: Place, tensors: &[&TensorInfo]| {
+            let experts = place.experts(&self.spec).unwrap_or(1);
+            let number = (experts / tensors.len().max(1)).max(1) as u64;
+            let each = tensors.iter().map(|tensor| match place.kind() {
+                Kind::Matrix => matrix_bytes(backend, tensor, number, dtype),
+                Kind::Bias | Kind::Norm => tensor.num_elements() * 4,
+                // The host keeps them.
+                Kind::Divisors => 0,
+            });
+            each.fold(0, u64::saturating_add)
+        };
+        let places = self.placement.tensors().map(|(place, tensors)| bytes(place, tensors));
+        places.fold(0, u64::saturating_add)
+    }
+
     /// Parameters that one position goes through: of its layers' experts only those that it
     /// chooses, and no embedding but where that is the output product.
     #[must_use]
@@ -61,4 +82,22 @@ impl<'a> Blueprint<'a> {
             };
         self.placement.elements().map(|(place, elements)| share(place, elements)).sum()
     }
+}
+
+/// Bytes that a backend needs for the `number` matrices that a tensor holds.
+fn matrix_bytes<B: Backend>(
+    backend: &B,
+    tensor: &TensorInfo,
+    number: u64,
+    wished: Option<DType>,
+) -> u64 {
+    let narrow = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    let cols = tensor.dimensions[0];
+    let rows = tensor.num_elements() / cols / number;
+    let whole = |dtype: &DType| cols.is_multiple_of(dtype.block_elements() as u64);
+    let dtype = match wished {
+        Some(wished) => Some(wished).filter(whole).unwrap_or(DType::F16),
+        None => tensor.element.dtype.expect("places take supported types alone"),
+    };
+    (backend.matrix_bytes(dtype, narrow(rows), narrow(cols)) as u64).saturating_mul(number)
 }

@@ -60,6 +60,12 @@ impl<B: Backend> Decoder<B> {
         Ok(Self { spec, ropes, embedding, layers, output_norm, head, scratch })
     }
 
+    /// Bytes of the activations that [`Self::load`] allocates, as floats.
+    #[must_use]
+    pub fn workspace_bytes(spec: &DecoderSpec, rows_max: usize, tokens_max: usize) -> u64 {
+        Scratch::<B>::elements(spec, rows_max, tokens_max).saturating_mul(size_of::<f32>() as u64)
+    }
+
     /// Enqueues one staged step: keys and values of its positions go to `caches`, a token is drawn
     /// for each of its samples.
     ///

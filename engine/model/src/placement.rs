@@ -86,11 +86,15 @@ impl<'a> Placement<'a> {
         self.tensors.get(&(place, layer)).map_or(&[], Vec::as_slice)
     }
 
+    /// Every place of every layer, and its tensors.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (Place, &[&'a TensorInfo])> {
+        self.tensors.iter().map(|(&(place, _), all)| (place, all.as_slice()))
+    }
+
     /// Every place of every layer, and how many elements its tensors have together.
     pub(crate) fn elements(&self) -> impl Iterator<Item = (Place, u64)> {
-        self.tensors
-            .iter()
-            .map(|(&(place, _), all)| (place, all.iter().map(|info| info.num_elements()).sum()))
+        let sum = |all: &[&TensorInfo]| all.iter().map(|info| info.num_elements()).sum();
+        self.tensors().map(move |(place, all)| (place, sum(all)))
     }
 
     fn check_extra(

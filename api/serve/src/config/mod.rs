@@ -62,7 +62,7 @@ pub(crate) struct Engine {
     pub(crate) activation_type: ActivationType,
     /// How keys and values are kept.
     pub(crate) kv_type: KvType,
-    /// Bytes of the key and value cache.
+    /// Bytes of the key and value cache; 0: what a GPU has left, or 1 GiB on the CPU.
     pub(crate) kv_bytes_max: u64,
     /// Most sequences in a step.
     pub(crate) rows_max: u32,
@@ -201,7 +201,7 @@ impl Default for Engine {
             block_size: 16,
             activation_type: ActivationType::Int8,
             kv_type: KvType::F16,
-            kv_bytes_max: 1 << 30,
+            kv_bytes_max: 0,
             rows_max: 64,
             step_tokens_max: 512,
             context_max: 0,

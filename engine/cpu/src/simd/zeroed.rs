@@ -24,9 +24,9 @@ impl<T: Zeroable + Copy> Zeroed<T> {
     pub(crate) fn new(len: usize) -> Result<Self, BackendError> {
         const { assert!(align_of::<T>() <= 4096) };
         let bytes = len.checked_mul(size_of::<T>()).filter(|bytes| isize::try_from(*bytes).is_ok());
-        let bytes = bytes.ok_or(BackendError::OutOfMemory { bytes: usize::MAX })?;
-        let map =
-            MmapMut::map_anon(bytes.max(1)).map_err(|_| BackendError::OutOfMemory { bytes })?;
+        let bytes = bytes.ok_or(BackendError::OutOfMemory { bytes: usize::MAX, free: None })?;
+        let map = MmapMut::map_anon(bytes.max(1))
+            .map_err(|_| BackendError::OutOfMemory { bytes, free: None })?;
         Ok(Self { map, len, elements: PhantomData })
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Naive {
     /// The token last drawn at each seat.
     seats: Vec<u32>,
     drawn: Vec<Option<u32>>,
+    /// What was asked for so far: elements of buffers, and bytes of weights as files have them.
+    pub(crate) asked: (u64, u64),
 }
 
 /// `[rows, width]`.
@@ -71,7 +73,7 @@ impl Event for Drawn {
 
 impl Naive {
     pub(crate) fn new(rounding: Rounding) -> Self {
-        Self { rounding, seats: Vec::new(), drawn: Vec::new() }
+        Self { rounding, seats: Vec::new(), drawn: Vec::new(), asked: (0, 0) }
     }
 
     /// A key or a value as the cache gives it back.
@@ -133,17 +135,20 @@ impl Backend for Naive {
     type Step = StepLayout;
     type Event = Drawn;
 
-    fn buffer(&mut self, _: usize, width: usize) -> Result<Rows, BackendError> {
+    fn buffer(&mut self, rows: usize, width: usize) -> Result<Rows, BackendError> {
+        self.asked.0 += (rows * width) as u64;
         Ok(Rows { width, values: Vec::new() })
     }
 
     fn vector(&mut self, values: &[f32]) -> Result<Vec<f32>, BackendError> {
+        self.asked.1 += size_of_val(values) as u64;
         Ok(values.to_vec())
     }
 
     fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Matrix, BackendError> {
         let blocks = |part: &Tensor<'_>| {
             let (dtype, bytes) = (part.dtype, part.bytes(0..part.rows));
+            self.asked.1 += bytes.len() as u64;
             let blocks = bytes.chunks_exact(dtype.block_bytes());
             blocks.flat_map(|block| floats(dtype, block)).collect::<Vec<_>>()
         };

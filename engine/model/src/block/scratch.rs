@@ -74,6 +74,27 @@ impl<B: Backend> Scratch<B> {
     }
 }
 
+impl<B: Backend> Scratch<B> {
+    /// Elements of all buffers.
+    pub(crate) fn elements(spec: &DecoderSpec, rows_max: usize, tokens_max: usize) -> u64 {
+        let heads = spec.attention.heads;
+        let mlp = |mlp: GatedMlp| 3 * mlp.width;
+        let deltas = if spec.norms.after { 4 } else { 3 };
+        let mixture = spec.mixture.map_or(0, |Mixture { router, expert, shared }| {
+            let shared = shared.map_or(0, |shared| mlp(shared) + spec.width + 1);
+            router.experts + router.chosen * (mlp(expert) + spec.width) + shared
+        });
+        let token = deltas * spec.width
+            + heads.qkv_width()
+            + heads.out_width()
+            + spec.dense.map_or(0, mlp)
+            + mixture;
+        let row = spec.width + spec.vocab;
+        let all = |number: usize, each: usize| (number as u64).saturating_mul(each as u64);
+        all(tokens_max, token).saturating_add(all(rows_max, row))
+    }
+}
+
 impl<B: Backend> MlpScratch<B> {
     fn allocate(backend: &mut B, rows: usize, width: usize) -> Result<Self, ModelError> {
         let gate_up = backend.buffer(rows, 2 * width)?;
