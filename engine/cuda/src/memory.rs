@@ -21,14 +21,13 @@ impl Memory {
     pub(crate) fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, BackendError> {
         // The driver refuses to allocate nothing.
         // SAFETY: the context is current on this thread, the one that opened it.
-        let pointer =
-            unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|error| match error.0 {
-                CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError::OutOfMemory {
-                    bytes,
-                    free: context.mem_get_info().map(|(free, _)| free).ok(),
-                },
-                _ => device_error(error),
-            })?;
+        let pointer = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|error| {
+            if error.0 != CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+                return device_error(error);
+            }
+            let free = context.mem_get_info().map(|(free, _)| free).ok();
+            BackendError::OutOfMemory { bytes, free }
+        })?;
         Ok(Self { pointer, bytes, context: Arc::clone(context) })
     }
 
