@@ -53,6 +53,15 @@ pub trait Backend: Sized + 'static {
     /// An unsupported type; out of memory.
     fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Self::Matrix, BackendError>;
 
+    /// The same for a weight that decides who computes or is looked up: one that is not rounded to
+    /// fewer bits, even if others are.
+    ///
+    /// # Errors
+    /// An unsupported type; out of memory.
+    fn exact_matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Self::Matrix, BackendError> {
+        self.matrix(parts)
+    }
+
     /// A weight for each expert, made of its parts as [`Self::matrix`] makes one. All experts have
     /// parts of the same shapes.
     ///

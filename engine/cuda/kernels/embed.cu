@@ -7,11 +7,12 @@ struct Embed {
     const uint32_t* tokens;
     float* out;
     float scale;
-    int width;
+    int width;        // even
     int first, rows;  // of the part of the table that is here
 };
 
-// A block for each position.
+// A block for each position. A thread gets a lane's share of a unit, in which the position's row has
+// two neighbours at a time.
 template <class Format>
 __device__ void embed(const Embed& p) {
     release_next();
@@ -20,12 +21,29 @@ __device__ void embed(const Embed& p) {
     if (row < 0 || row >= p.rows) {
         return;
     }
-    const size_t units = (p.width + UNIT_INPUTS - 1) / UNIT_INPUTS;
-    const uint8_t* units_of = p.table + row / UNIT_OUTPUTS * units * Format::BYTES;
-    for (int col = threadIdx.x; col < p.width; col += blockDim.x) {
-        const uint8_t* unit = units_of + col / UNIT_INPUTS * Format::BYTES;
-        float value = Format::value(unit, Place(row % UNIT_OUTPUTS, col % UNIT_INPUTS));
-        p.out[static_cast<size_t>(blockIdx.x) * p.width + col] = value * p.scale;
+    const int units = (p.width + UNIT_INPUTS - 1) / UNIT_INPUTS;
+    const uint8_t* units_of =
+        p.table + static_cast<size_t>(row / UNIT_OUTPUTS) * units * Format::BYTES;
+    const int half = row % UNIT_OUTPUTS / 8;
+    float* out = p.out + static_cast<size_t>(blockIdx.x) * p.width;
+    for (int i = threadIdx.x; i < units * 4; i += blockDim.x) {
+        const int lane = row % 8 * 4 + i % 4;
+        const uint8_t* unit = units_of + static_cast<size_t>(i / 4) * Format::BYTES;
+        const auto share = Format::template load<false>(unit, lane);
+#pragma unroll
+        for (int step = 0; step < UNIT_STEPS; ++step) {
+            uint32_t a[4];
+            Format::operand(share, step, a);
+#pragma unroll
+            for (int index = 0; index < 8; index += 4) {
+                const uint32_t both = half == 0 ? a[index / 2] : a[index / 2 + 1];
+                const int col = i / 4 * UNIT_INPUTS + Place::input(step, lane, index);
+                if (col < p.width) {
+                    out[col] = __uint_as_float(both << 16) * p.scale;
+                    out[col + 1] = __uint_as_float(both & 0xffff0000u) * p.scale;
+                }
+            }
+        }
     }
 }
 

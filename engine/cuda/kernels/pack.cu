@@ -1,168 +1,206 @@
-// Brings weights from the order of their file into units. A thread makes what one lane reads of a
-// step; where there is no weight, it is zero.
+// Brings weights from the order of their file into units. A block makes a unit, a warp each step: a
+// thread makes what one lane reads of it. Where there is no weight, it is zero.
+#include <cuda_fp8.h>
+#include <type_traits>
+
 #include "device/ggml.cuh"
+#include "device/spot.cuh"
 #include "device/weight.cuh"
 #include "ptx/order.cuh"
-
-struct Pack {
-    const uint8_t* raw;  // [rows][row_bytes]
-    uint8_t* units;      // of the first row
-    int rows, cols, row_bytes;
-};
-
-// Where a thread's weights are.
-struct Spot {
-    int tile, unit, step, lane, units;
-
-    __device__ explicit Spot(const Pack& p) : units((p.cols + UNIT_INPUTS - 1) / UNIT_INPUTS) {
-        lane = threadIdx.x % 32, step = threadIdx.x / 32;
-        unit = blockIdx.x % units, tile = blockIdx.x / units;
-    }
-    __device__ int row(int index) const { return tile * 16 + Place::output(lane, index); }
-    __device__ int col(int index) const { return unit * 64 + Place::input(step, lane, index); }
-    __device__ bool exists(const Pack& p, int index) const {
-        return row(index) < p.rows && col(index) < p.cols;
-    }
-    template <class Source>
-    __device__ const uint8_t* block(const Pack& p, int index) const {
-        return p.raw + static_cast<size_t>(row(index)) * p.row_bytes +
-               col(index) / Source::ELEMENTS * Source::BYTES;
-    }
-    template <class Format>
-    __device__ uint8_t* to(const Pack& p) const {
-        return p.units + (static_cast<size_t>(tile) * units + unit) * Format::BYTES;
-    }
-};
 
 template <class Source>
 __device__ void pack_plain(const Pack& p) {
     const Spot spot(p);
     bf16 values[8];
     for (int i = 0; i < 8; ++i) {
-        float value = 0.0f;
-        if (spot.exists(p, i)) {
-            value = Source::value(spot.block<Source>(p, i), spot.col(i) % Source::ELEMENTS);
-        }
-        values[i] = __float2bfloat16_rn(value);
+        values[i] = __float2bfloat16_rn(spot.value<Source>(p, i));
     }
     auto to = reinterpret_cast<uint4*>(spot.to<Bf16Weight>(p) + spot.step * 512 + spot.lane * 16);
     *to = *reinterpret_cast<uint4*>(values);
 }
 
-// The code of each of a thread's eight weights; zero means zero where a weight is missing, since its
-// scale is zero too.
-template <class Source>
-__device__ void codes_of(const Pack& p, const Spot& spot, uint32_t (&codes)[8]) {
-    for (int i = 0; i < 8; ++i) {
-        codes[i] = 0;
-        if (spot.exists(p, i)) {
-            codes[i] = Source::code(spot.block<Source>(p, i), spot.col(i) % Source::ELEMENTS);
-        }
-    }
-}
-
-// Writes a scale for each group of `group` inputs, by one thread of four for each output.
-template <class Source, class Of>
-__device__ void scales_of(const Pack& p, const Spot& spot, uint8_t* to, int group, Of of) {
-    const int groups = UNIT_INPUTS / group;
+// Each group of `group` inputs of an output is one thread's, which says the scale of it.
+template <class Source, class Write>
+__device__ void groups_of(const Pack& p, const Spot& spot, int group, Write write) {
     if (spot.lane % 4 != 0 || spot.step * 16 % group != 0) {
         return;
     }
-    for (int index = 0; index <= 2; index += 2) {
-        float scale = 0.0f;
-        if (spot.exists(p, index)) {
-            scale = of(spot.block<Source>(p, index), spot.col(index) % Source::ELEMENTS);
+    for (int half = 0; half < 2; ++half) {
+        float scale = 0.0f, minimum = 0.0f;
+        if (spot.exists(p, half * 2)) {
+            const uint8_t* block = spot.block<Source>(p, half * 2);
+            const int at = spot.col(half * 2) % Source::ELEMENTS;
+            scale = Source::scale(block, at);
+            minimum = Source::minimum(block, at);
         }
-        int at = (spot.lane / 4 * 2 + index / 2) * groups + spot.step * 16 / group;
-        reinterpret_cast<__half*>(to)[at] = __float2half_rn(scale);
+        write((spot.lane / 4 * 2 + half) * (UNIT_INPUTS / group) + spot.step * 16 / group, scale,
+              minimum);
     }
 }
 
-template <class Source, class Format, bool MINIMUM>
+// A scale as it is held, so many powers of two larger. One that is no number then is noted.
+__device__ bf16 held(const Pack& p, float scale, int larger) {
+    bf16 out = __float2bfloat16_rn(ldexpf(scale, larger));
+    if (!isfinite(__bfloat162float(out))) {
+        *p.too_large = 1;
+    }
+    return out;
+}
+
+// Scales of a format whose codes stand for numbers around zero.
+template <class Source, class Format>
+__device__ void pack_scales(const Pack& p, const Spot& spot, uint8_t* to, int group) {
+    groups_of<Source>(p, spot, group, [&](int at, float scale, float) {
+        reinterpret_cast<bf16*>(to + Format::SCALES)[at] = held(p, scale, Format::LARGER);
+    });
+}
+
+template <class Source, class Format>
 __device__ void pack_four(const Pack& p) {
     const Spot spot(p);
     uint8_t* to = spot.to<Format>(p);
-    uint32_t codes[8], word = 0;
-    codes_of<Source>(p, spot, codes);
+    uint32_t word = 0;
     for (int i = 0; i < 8; ++i) {
-        word |= codes[i] << (4 * i);
+        word |= spot.code<Source>(p, i) << (i / 2 * 4 + i % 2 * 16);
     }
     reinterpret_cast<uint32_t*>(to + spot.lane * 16)[spot.step] = word;
-    scales_of<Source>(p, spot, to + Format::SCALES, 32, Source::scale);
-    if (MINIMUM) {
-        scales_of<Source>(p, spot, to + Format::MINIMUMS, 32, Source::minimum);
+    if constexpr (std::is_same<Format, Q4_0Weight>::value) {
+        pack_scales<Source, Format>(p, spot, to, 32);
+    } else {
+        groups_of<Source>(p, spot, 32, [&](int at, float scale, float minimum) {
+            bf16 rounded = held(p, scale, Format::LARGER);
+            // What rounding takes from the scale, the minimum gives back to the middle codes.
+            float lost = scale - ldexpf(__bfloat162float(rounded), -Format::LARGER);
+            auto both = reinterpret_cast<bf16*>(to + Format::SCALES) + at * 2;
+            both[0] = rounded;
+            both[1] = __float2bfloat16_rn(fmaf(7.5f, lost, minimum));
+        });
     }
 }
 
 __device__ void pack_six(const Pack& p) {
+    __shared__ uint32_t odd[2][32][3];
     const Spot spot(p);
     uint8_t* to = spot.to<SixBitWeight>(p);
-    uint32_t codes[8], low = 0, high = 0;
-    codes_of<ggml::Q6K>(p, spot, codes);
-    for (int i = 0; i < 8; ++i) {
-        low |= (codes[i] & 15) << (4 * i);
-        high |= codes[i] >> 4 << (2 * i);
+    uint32_t pairs[4], words[3];
+    for (int i = 0; i < 4; ++i) {
+        pairs[i] =
+            spot.code<ggml::Q6K>(p, 2 * i) | spot.code<ggml::Q6K>(p, 2 * i + 1) << 16;
     }
-    reinterpret_cast<uint32_t*>(to + spot.lane * 16)[spot.step] = low;
-    reinterpret_cast<uint16_t*>(to + SixBitWeight::HIGH + spot.lane * 8)[spot.step] =
-        static_cast<uint16_t>(high);
-    scales_of<ggml::Q6K>(p, spot, to + SixBitWeight::SCALES, 16, ggml::Q6K::scale);
+    for (int i = 0; i < 3; ++i) {
+        uint32_t two = pairs[3] >> (2 * i) & 0x00030003u;
+        words[i] = spot.step % 2 ? pairs[i] << 8 | two << 14 : pairs[i] << 2 | two;
+        if (spot.step % 2) {
+            odd[spot.step / 2][spot.lane][i] = words[i];
+        }
+    }
+    __syncthreads();
+    for (int i = 0; i < 3 && spot.step % 2 == 0; ++i) {
+        const int at = spot.step / 2 * 3 + i;
+        uint8_t* word = at < 4 ? to + spot.lane * 16 + at * 4
+                               : to + SixBitWeight::MORE + spot.lane * 8 + (at - 4) * 4;
+        *reinterpret_cast<uint32_t*>(word) = words[i] | odd[spot.step / 2][spot.lane][i];
+    }
+    pack_scales<ggml::Q6K, SixBitWeight>(p, spot, to, 16);
 }
 
 __device__ void pack_eight(const Pack& p) {
     const Spot spot(p);
     uint8_t* to = spot.to<EightBitWeight>(p);
-    uint32_t codes[8];
-    codes_of<ggml::Q8_0>(p, spot, codes);
     uint8_t* bytes = to + spot.step / 2 * 512 + spot.lane * 16 + spot.step % 2 * 8;
     for (int i = 0; i < 8; ++i) {
-        bytes[i] = static_cast<uint8_t>(codes[i]);
+        bytes[i / 4 * 4 + i % 2 * 2 + i / 2 % 2] =
+            static_cast<uint8_t>(spot.code<ggml::Q8_0>(p, i));
     }
-    scales_of<ggml::Q8_0>(p, spot, to + EightBitWeight::SCALES, 32, ggml::Q8_0::scale);
+    pack_scales<ggml::Q8_0, EightBitWeight>(p, spot, to, 32);
 }
 
-// A block of four warps for each unit, a warp for each step.
+// The exponent of the least power of two with which no weight of an output is above the largest float
+// of eight bits.
+__device__ int exponent_for(float largest) {
+    constexpr float MOST = 448.0f;
+    int exponent;
+    float part = frexpf(largest / MOST, &exponent);
+    return part == 0.5f ? exponent - 1 : exponent;
+}
+
+template <class Source>
+__device__ void pack_fp8(const Pack& p) {
+    constexpr int ZERO_EXPONENT = 127 + 120;
+    __shared__ float largest[UNIT_STEPS][UNIT_OUTPUTS];
+    const Spot spot(p);
+    uint8_t* to = spot.to<Fp8Weight>(p);
+    float values[8], most[2] = {};
+    for (int i = 0; i < 8; ++i) {
+        values[i] = spot.value<Source>(p, i);
+        // Unlike fmaxf, this keeps what is no number.
+        most[i / 2 % 2] = most[i / 2 % 2] >= fabsf(values[i]) ? most[i / 2 % 2] : fabsf(values[i]);
+    }
+    for (int half = 0; half < 2; ++half) {
+        for (int offset = 1; offset <= 2; offset *= 2) {
+            float other = __shfl_xor_sync(~0u, most[half], offset);
+            most[half] = most[half] >= other ? most[half] : other;
+        }
+        largest[spot.step][spot.lane / 4 + half * 8] = most[half];
+    }
+    __syncthreads();
+    float scales[2];
+    for (int half = 0; half < 2; ++half) {
+        float all = 0.0f;
+        for (int step = 0; step < UNIT_STEPS; ++step) {
+            float one = largest[step][spot.lane / 4 + half * 8];
+            all = all >= one ? all : one;
+        }
+        int held = all > 0.0f ? max(ZERO_EXPONENT + exponent_for(all), 1) : ZERO_EXPONENT;
+        if (!isfinite(all) || held > 254) {
+            *p.too_large = 1;
+            held = ZERO_EXPONENT;
+        }
+        scales[half] = exp2f(static_cast<float>(ZERO_EXPONENT - held));
+        if (spot.step == 0 && spot.lane % 4 == 0) {
+            to[Fp8Weight::SCALES + spot.lane / 4 * 2 + half] = static_cast<uint8_t>(held);
+        }
+    }
+    for (int word = 0; word < 2; ++word) {
+        uint32_t codes[4];
+        for (int i = 0; i < 4; ++i) {
+            codes[i] = __nv_cvt_float_to_fp8(values[word * 4 + i] * scales[i / 2], __NV_SATFINITE,
+                                             __NV_E4M3);
+        }
+        uint8_t* at = to + spot.step / 2 * 512 + spot.lane * 16 + spot.step % 2 * 8 + word * 4;
+        *reinterpret_cast<uint32_t*>(at) = Fp8Weight::word(codes);
+    }
+}
+
 #define PACK(NAME, CALL)                                        \
     extern "C" __global__ void __launch_bounds__(128)           \
         pack_##NAME(const __grid_constant__ Pack p) {           \
         wait_for_previous();                                    \
         CALL(p);                                                \
     }
-PACK(bf16, pack_plain<ggml::Bf16>)
-PACK(f16, pack_plain<ggml::F16>)
-PACK(f32, pack_plain<ggml::F32>)
-PACK(iq4_nl, pack_plain<ggml::Iq4Nl>)
-PACK(iq4_xs, pack_plain<ggml::Iq4Xs>)
-PACK(mxfp4, pack_plain<ggml::Mxfp4>)
-PACK(q2_k, pack_plain<ggml::Q2K>)
-PACK(q3_k, pack_plain<ggml::Q3K>)
-PACK(q5_0, pack_plain<ggml::Q5_0>)
-PACK(q5_1, pack_plain<ggml::Q5_1>)
-PACK(q5_k, pack_plain<ggml::Q5K>)
-#define FOUR(SOURCE, FORMAT, MINIMUM) pack_four<ggml::SOURCE, FORMAT, MINIMUM>
-PACK(q4_0, (FOUR(Q4_0, Q4_0Weight, false)))
-PACK(q4_1, (FOUR(Q4_1, Q4_1Weight, true)))
-PACK(q4_k, (FOUR(Q4K, Q4_1Weight, true)))
-PACK(q6_k, pack_six)
-PACK(q8_0, pack_eight)
-
-struct Random {
-    uint8_t* units;
-    uint64_t seed;
-    float reach;
-};
-
-// Weights of chance between -reach and reach, a unit for each block, for measurements.
-extern "C" __global__ void __launch_bounds__(128) fill_random(const __grid_constant__ Random p) {
-    wait_for_previous();
-    uint64_t at = static_cast<uint64_t>(blockIdx.x) * 128 + threadIdx.x;
-    bf16 values[8];
-    for (int i = 0; i < 8; ++i) {
-        uint64_t x = p.seed + (at * 8 + i + 1) * 0x9e3779b97f4a7c15ull;
-        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-        x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-        float unit = static_cast<float>(x >> 40) / 8388608.0f - 1.0f;
-        values[i] = __float2bfloat16_rn(unit * p.reach);
-    }
-    reinterpret_cast<uint4*>(p.units)[at] = *reinterpret_cast<uint4*>(values);
-}
+#define PLAIN(NAME, SOURCE) PACK(bf16_##NAME, pack_plain<ggml::SOURCE>)
+PLAIN(bf16, Bf16)
+PLAIN(f16, F16)
+PLAIN(f32, F32)
+PLAIN(iq4_nl, Iq4Nl)
+PLAIN(iq4_xs, Iq4Xs)
+PLAIN(mxfp4, Mxfp4)
+PLAIN(q2_k, Q2K)
+PLAIN(q3_k, Q3K)
+PLAIN(q4_0, Q4_0)
+PLAIN(q4_1, Q4_1)
+PLAIN(q4_k, Q4K)
+PLAIN(q5_0, Q5_0)
+PLAIN(q5_1, Q5_1)
+PLAIN(q5_k, Q5K)
+PLAIN(q6_k, Q6K)
+PLAIN(q8_0, Q8_0)
+PACK(fp8_bf16, pack_fp8<ggml::Bf16>)
+PACK(fp8_f16, pack_fp8<ggml::F16>)
+PACK(fp8_f32, pack_fp8<ggml::F32>)
+#define FOUR(SOURCE, FORMAT) pack_four<ggml::SOURCE, FORMAT>
+PACK(q4_0_q4_0, (FOUR(Q4_0, Q4_0Weight)))
+PACK(q4_1_q4_1, (FOUR(Q4_1, Q4_1Weight)))
+PACK(q4_1_q4_k, (FOUR(Q4K, Q4_1Weight)))
+PACK(q6_q6_k, pack_six)
+PACK(q8_q8_0, pack_eight)

@@ -17,14 +17,14 @@ use crate::embed::Embeds;
 use crate::event::Done;
 use crate::experts::{ExpertKernels, ExpertSum, Experts};
 use crate::fault::device_error;
-use crate::format::Format;
+use crate::format::{Format, WeightType};
 use crate::gated::Gates;
 use crate::graph::{Graph, Graphs, Turn};
 use crate::linear::Linear;
 use crate::matrix::Matrix;
 use crate::module::{Function, Modules};
 use crate::norm::Norms;
-use crate::pack::Packer;
+use crate::pack::{Packer, Rounding};
 use crate::queue::{Grid, Queue};
 use crate::rope::{HeadNorms, Ropes};
 use crate::route::{RouteKernels, Routes};
@@ -76,11 +76,23 @@ impl CudaBackend {
     pub fn new() -> Result<Self, OpenError> {
         let (context, info) = device::open()?;
         let modules = Modules::load(&context, &info)?;
-        let packer = Packer::new(&modules)?;
         let queue = Queue::new(&context, &info)?;
+        let packer = Packer::load(&modules, &queue)?;
         let kernels = Kernels::load(&modules, &queue, &info)?;
         let (caches, graphs) = (Vec::new(), Graphs::default());
         Ok(Self { queue, info, packer, kernels, caches, norms: None, sum: None, graphs })
+    }
+
+    /// What plain weights become that are made from now on.
+    #[must_use]
+    pub fn with_weights(mut self, plain: WeightType) -> Self {
+        self.packer.set_plain(plain);
+        self
+    }
+
+    /// The formats that weights are kept in, and the bytes of each.
+    pub fn weights(&self) -> impl Iterator<Item = (Format, usize)> {
+        self.packer.kept()
     }
 
     /// What is known of the GPU.
@@ -123,32 +135,32 @@ impl CudaBackend {
         buffer.poison(&self.queue, byte)
     }
 
-    /// A bf16 weight of chance, made on the device, that keeps the size of what it is multiplied
-    /// with, about.
+    /// A weight of chance, made on the device, that keeps the size of what it is multiplied with,
+    /// about: so many outputs in each format, one after the other.
     ///
     /// # Errors
     /// Out of memory.
     pub fn random_matrix(
         &mut self,
-        outputs: usize,
+        outputs: &[(Format, usize)],
         inputs: usize,
         seed: u64,
     ) -> Result<Matrix, BackendError> {
-        Matrix::random(&self.queue, &self.packer, (outputs, inputs), seed)
+        Matrix::random(&self.queue, &mut self.packer, outputs, inputs, seed)
     }
 
-    /// The same for each of `experts` experts.
+    /// The same in one format for each of `experts` experts.
     ///
     /// # Errors
     /// Out of memory.
     pub fn random_experts(
         &mut self,
         experts: usize,
-        outputs: usize,
-        inputs: usize,
+        (format, outputs, inputs): (Format, usize, usize),
         seed: u64,
     ) -> Result<Experts, BackendError> {
-        Experts::random(&self.queue, &self.packer, experts, (outputs, inputs), seed)
+        let shape = (format, outputs, inputs);
+        Experts::random(&self.queue, &mut self.packer, experts, shape, seed)
     }
 
     /// Captures what `enqueue` launches on this backend, without running it: operations of a staged
@@ -227,7 +239,11 @@ impl Backend for CudaBackend {
     }
 
     fn matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Matrix, BackendError> {
-        Matrix::new(&self.queue, &mut self.packer, parts)
+        Matrix::new(&self.queue, &mut self.packer, parts, Rounding::Allowed)
+    }
+
+    fn exact_matrix(&mut self, parts: &[Tensor<'_>]) -> Result<Matrix, BackendError> {
+        Matrix::new(&self.queue, &mut self.packer, parts, Rounding::Forbidden)
     }
 
     fn experts(&mut self, experts: &[Vec<Tensor<'_>>]) -> Result<Experts, BackendError> {
@@ -254,7 +270,7 @@ impl Backend for CudaBackend {
     }
 
     fn matrix_bytes(&self, dtype: DType, rows: usize, cols: usize) -> usize {
-        Format::of(dtype).bytes(rows, cols)
+        self.packer.format(dtype, Rounding::Allowed).bytes(rows, cols)
     }
 
     fn step_bytes(

@@ -5,10 +5,11 @@ use engine_backend::{BackendError, ExpertInput, Tensor};
 
 use crate::OpenError;
 use crate::buffer::{Buffer, Element};
+use crate::format::Format;
 use crate::job::{Job, Products, slice};
 use crate::matrix::{self, Part};
 use crate::module::{Function, Modules};
-use crate::pack::Packer;
+use crate::pack::{Packer, Rounding};
 use crate::queue::{Grid, Queue};
 use crate::route::Routes;
 
@@ -65,7 +66,7 @@ impl Experts {
         packer: &mut Packer,
         experts: &[Vec<Tensor<'_>>],
     ) -> Result<Self, BackendError> {
-        let (parts, inputs) = matrix::parts(queue, packer, experts)?;
+        let (parts, inputs) = matrix::parts(queue, packer, experts, Rounding::Allowed)?;
         let outputs = parts.iter().map(|part| part.outputs).sum();
         Ok(Self { parts, experts: experts.len(), outputs, inputs })
     }
@@ -73,12 +74,12 @@ impl Experts {
     /// Weights of chance, made on the device.
     pub(crate) fn random(
         queue: &Queue,
-        packer: &Packer,
+        packer: &mut Packer,
         experts: usize,
-        (outputs, inputs): (usize, usize),
+        (format, outputs, inputs): (Format, usize, usize),
         seed: u64,
     ) -> Result<Self, BackendError> {
-        let parts = vec![matrix::random(queue, packer, experts, (outputs, inputs), seed)?];
+        let parts = matrix::random(queue, packer, experts, &[(format, outputs)], inputs, seed)?;
         Ok(Self { parts, experts, outputs, inputs })
     }
 

@@ -56,6 +56,7 @@ pub use cache::Cache;
 pub use device::DeviceInfo;
 pub use event::Done;
 pub use experts::Experts;
+pub use format::{Format, WeightType};
 pub use graph::Graph;
 pub use matrix::Matrix;
 pub use route::Routes;

@@ -4,7 +4,7 @@ use engine_backend::{BackendError, Tensor};
 
 use crate::format::{Format, UNIT_OUTPUTS};
 use crate::memory::Memory;
-use crate::pack::Packer;
+use crate::pack::{Packer, Rounding};
 use crate::queue::Queue;
 
 /// A linear weight: the outputs of its parts, one part after the other.
@@ -44,20 +44,22 @@ impl Matrix {
         queue: &Queue,
         packer: &mut Packer,
         tensors: &[Tensor<'_>],
+        rounding: Rounding,
     ) -> Result<Self, BackendError> {
-        let (parts, inputs) = parts(queue, packer, &[tensors.to_vec()])?;
+        let (parts, inputs) = parts(queue, packer, &[tensors.to_vec()], rounding)?;
         Ok(Self { outputs: parts.iter().map(|part| part.outputs).sum(), parts, inputs })
     }
 
     /// Weights of chance, made on the device.
     pub(crate) fn random(
         queue: &Queue,
-        packer: &Packer,
-        (outputs, inputs): (usize, usize),
+        packer: &mut Packer,
+        outputs: &[(Format, usize)],
+        inputs: usize,
         seed: u64,
     ) -> Result<Self, BackendError> {
-        let parts = vec![random(queue, packer, 1, (outputs, inputs), seed)?];
-        Ok(Self { parts, outputs, inputs })
+        let parts = random(queue, packer, 1, outputs, inputs, seed)?;
+        Ok(Self { outputs: parts.iter().map(|part| part.outputs).sum(), parts, inputs })
     }
 
     /// Number of outputs, over all parts.
@@ -79,70 +81,109 @@ impl Matrix {
     }
 }
 
-/// One part of bf16 weights of chance, for each of `experts`, that keep the size of what they are
+/// Parts of weights of chance, for each of `experts`, that keep the size of what they are
 /// multiplied with, about.
 pub(crate) fn random(
     queue: &Queue,
-    packer: &Packer,
+    packer: &mut Packer,
     experts: usize,
-    (outputs, inputs): (usize, usize),
+    outputs: &[(Format, usize)],
+    inputs: usize,
     seed: u64,
-) -> Result<Part, BackendError> {
-    let format = Format::Bf16;
-    let memory = Memory::new(queue.context(), experts * format.bytes(outputs, inputs))?;
-    packer.fill_random(queue, &memory, seed, (3.0 / inputs as f32).sqrt());
+) -> Result<Vec<Part>, BackendError> {
+    let parts = room(queue, experts, outputs, inputs)?;
+    for part in &parts {
+        let seed = seed + part.first as u64;
+        packer.fill_random(queue, part.format, &part.memory, (seed, (3.0 / inputs as f32).sqrt()));
+        packer.keep(part.format, part.memory.bytes());
+    }
     queue.finish()?;
-    Ok(Part { format, first: 0, outputs, memory })
+    Ok(parts)
 }
 
 /// The parts of one weight, or of one for each expert, and their inputs.
+///
+/// A part that is not of one type in all experts becomes bf16, and so do all of them if a weight is
+/// larger than the format of its type holds.
 pub(crate) fn parts(
     queue: &Queue,
     packer: &mut Packer,
     experts: &[Vec<Tensor<'_>>],
+    rounding: Rounding,
 ) -> Result<(Vec<Part>, usize), BackendError> {
     let first = experts.first().map(Vec::as_slice).unwrap_or_default();
     let inputs = first.first().map_or(0, |tensor| tensor.cols);
-    for tensors in experts {
-        for (tensor, like) in tensors.iter().zip(first) {
-            assert_eq!(tensor.cols, inputs, "parts of one weight have the same inputs");
-            assert_eq!(tensor.rows, like.rows, "experts have parts of the same shapes");
-            if Format::of(tensor.dtype) != Format::of(like.dtype) {
-                return Err(BackendError::Unsupported(tensor.dtype));
-            }
-        }
+    for (tensor, like) in experts.iter().flat_map(|tensors| tensors.iter().zip(first)) {
+        assert_eq!(tensor.cols, inputs, "parts of one weight have the same inputs");
+        assert_eq!(tensor.rows, like.rows, "experts have parts of the same shapes");
     }
     if !inputs.is_multiple_of(INPUTS_STEP) {
         return Err(BackendError::Device(format!(
             "a weight of {inputs} inputs, expected a multiple of {INPUTS_STEP}"
         )));
     }
-    let plan = Plan::new(first);
-    let mut parts = Vec::new();
-    let mut outputs_before = 0;
-    for &(format, outputs) in &plan.parts {
-        let bytes = format.bytes(outputs, inputs).saturating_mul(experts.len());
-        let memory = Memory::new(queue.context(), bytes)?;
-        parts.push(Part { format, first: outputs_before, outputs, memory });
-        outputs_before += outputs;
-    }
-    for (expert, tensors) in experts.iter().enumerate() {
-        for (tensor, home) in tensors.iter().zip(&plan.homes) {
-            let Part { format, outputs, memory, .. } = &parts[home.part];
-            let offset = expert * format.bytes(*outputs, inputs) + format.bytes(home.first, inputs);
-            packer.pack(queue, tensor, memory, offset)?;
+    let format = |tensor: &Tensor<'_>| packer.format(tensor.dtype, rounding);
+    let mut formats: Vec<_> = first.iter().map(format).collect();
+    for tensors in experts {
+        for (shared, tensor) in formats.iter_mut().zip(tensors) {
+            if *shared != format(tensor) {
+                *shared = Format::Bf16;
+            }
         }
     }
-    // Products ask for weights before the kernel ahead of them has ended.
-    queue.finish()?;
+    let mut parts = lay_out(queue, packer, experts, (&formats, inputs))?;
+    if packer.settle(queue)? {
+        drop(parts);
+        formats.fill(Format::Bf16);
+        parts = lay_out(queue, packer, experts, (&formats, inputs))?;
+        packer.settle(queue)?;
+    }
+    parts.iter().for_each(|part| packer.keep(part.format, part.memory.bytes()));
     Ok((parts, inputs))
 }
 
+/// Packs each tensor in its format.
+fn lay_out(
+    queue: &Queue,
+    packer: &mut Packer,
+    experts: &[Vec<Tensor<'_>>],
+    (formats, inputs): (&[Format], usize),
+) -> Result<Vec<Part>, BackendError> {
+    let first = experts.first().map(Vec::as_slice).unwrap_or_default();
+    let rows = first.iter().map(|tensor| tensor.rows);
+    let plan = Plan::new(formats.iter().copied().zip(rows));
+    let parts = room(queue, experts.len(), &plan.parts, inputs)?;
+    for (expert, tensors) in experts.iter().enumerate() {
+        for (tensor, home) in tensors.iter().zip(&plan.homes) {
+            let Part { format, outputs, ref memory, .. } = parts[home.part];
+            let offset = expert * format.bytes(outputs, inputs) + format.bytes(home.first, inputs);
+            packer.pack(queue, tensor, format, (memory, offset))?;
+        }
+    }
+    Ok(parts)
+}
+
+/// Room for parts of so many outputs, for each of `experts`.
+fn room(
+    queue: &Queue,
+    experts: usize,
+    parts: &[(Format, usize)],
+    inputs: usize,
+) -> Result<Vec<Part>, BackendError> {
+    let mut first = 0;
+    let part = |&(format, outputs): &(Format, usize)| {
+        let bytes = format.bytes(outputs, inputs).saturating_mul(experts);
+        let memory = Memory::new(queue.context(), bytes)?;
+        first += outputs;
+        Ok(Part { format, first: first - outputs, outputs, memory })
+    };
+    parts.iter().map(part).collect()
+}
+
 impl Plan {
-    fn new(tensors: &[Tensor<'_>]) -> Self {
+    fn new(tensors: impl Iterator<Item = (Format, usize)>) -> Self {
         let mut plan = Self { parts: Vec::new(), homes: Vec::new() };
-        for tensor in tensors {
-            let format = Format::of(tensor.dtype);
+        for (format, rows) in tensors {
             let joins = plan.parts.last().is_some_and(|&(last, outputs)| {
                 last == format && outputs.is_multiple_of(UNIT_OUTPUTS)
             });
@@ -151,7 +192,7 @@ impl Plan {
             }
             let part = plan.parts.len() - 1;
             plan.homes.push(Home { part, first: plan.parts[part].1 });
-            plan.parts[part].1 += tensor.rows;
+            plan.parts[part].1 += rows;
         }
         plan
     }
@@ -159,24 +200,14 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use engine_backend::{DType, Source};
-
     use super::*;
 
     #[test]
     fn parts_of_one_format_are_one_if_they_begin_at_whole_units() {
-        let plan = |tensors: &[(DType, usize)]| {
-            let tensor =
-                |&(dtype, rows)| Tensor { dtype, rows, cols: 64, source: Source::Bytes(&[]) };
-            Plan::new(&tensors.iter().map(tensor).collect::<Vec<_>>())
-        };
-        let [f, q] = [DType::F16, DType::Q4K];
-        assert_eq!(
-            plan(&[(f, 32), (DType::F32, 16), (q, 16)]).parts,
-            [(Format::Bf16, 48), (Format::Q4_1, 16)]
-        );
-        let uneven = plan(&[(q, 8), (q, 16)]);
-        assert_eq!(uneven.parts, [(Format::Q4_1, 8), (Format::Q4_1, 16)]);
+        let plan = |tensors: &[(Format, usize)]| Plan::new(tensors.iter().copied());
+        let [f, q] = [Format::Bf16, Format::Q4_1];
+        assert_eq!(plan(&[(f, 32), (f, 16), (q, 16)]).parts, [(f, 48), (q, 16)]);
+        assert_eq!(plan(&[(q, 8), (q, 16)]).parts, [(q, 8), (q, 16)]);
         assert_eq!(plan(&[(q, 16), (q, 8)]).homes[1].first, 16);
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use engine_backend::{BackendError, DType, Source, Tensor};
 
 use crate::OpenError;
-use crate::format::{UNIT_OUTPUTS, units};
+use crate::format::{Format, UNIT_OUTPUTS, WeightType, units};
 use crate::memory::Memory;
 use crate::module::{Function, Modules};
 use crate::noise::NoiseKernels;
@@ -16,6 +16,7 @@ use crate::queue::{Grid, Queue};
 /// Bytes of the file that are on the device at a time.
 const PIECE_BYTES: usize = 64 << 20;
 
+/// Kernels are named for the format that they make of a type.
 const DTYPES: [(DType, &str); 16] = [
     (DType::Bf16, "bf16"),
     (DType::F16, "f16"),
@@ -37,11 +38,24 @@ const DTYPES: [(DType, &str); 16] = [
 
 /// The way of weights to the device.
 pub(crate) struct Packer {
-    kernels: Vec<(DType, Function)>,
+    kernels: Vec<(DType, Format, Function)>,
     noise: NoiseKernels,
-    random: Function,
+    fills: Vec<Function>,
+    /// What plain weights become.
+    plain: WeightType,
     /// Room for a piece; made when the first weight comes.
     piece: Option<Memory>,
+    /// A word that kernels set when a weight is larger than its format holds.
+    too_large: Memory,
+    /// Bytes that are kept in each format.
+    kept: [usize; Format::ALL.len()],
+}
+
+/// Whether plain weights may be kept in fewer bits than bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rounding {
+    Allowed,
+    Forbidden,
 }
 
 #[derive(Clone, Copy)]
@@ -49,6 +63,7 @@ pub(crate) struct Packer {
 struct Pack {
     raw: u64,
     units: u64,
+    too_large: u64,
     rows: i32,
     cols: i32,
     row_bytes: i32,
@@ -56,23 +71,50 @@ struct Pack {
 
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Random {
+struct Fill {
     units: u64,
     seed: u64,
     reach: f32,
 }
 
 impl Packer {
-    pub(crate) fn new(modules: &Modules<'_>) -> Result<Self, OpenError> {
-        let kernel = |(dtype, name): (DType, &str)| {
-            modules.function("pack", &format!("pack_{name}")).map(|function| (dtype, function))
-        };
+    pub(crate) fn load(modules: &Modules<'_>, queue: &Queue) -> Result<Self, OpenError> {
+        let mut kernels = Vec::new();
+        for (dtype, name) in DTYPES {
+            let own = [WeightType::Auto, WeightType::Fp8].map(|plain| Format::of(dtype, plain));
+            let mut formats = vec![Format::Bf16];
+            formats.extend(own.into_iter().filter(|format| *format != Format::Bf16));
+            formats.dedup();
+            for format in formats {
+                let kernel = modules.function("pack", &format!("pack_{}_{name}", format.name()))?;
+                kernels.push((dtype, format, kernel));
+            }
+        }
+        let fill = |format: Format| modules.function("fill", &format!("fill_{}", format.name()));
+        let word = Memory::new(queue.context(), 4).map_err(OpenError::from_backend)?;
+        queue.fill_with(&word, 0).map_err(OpenError::from_backend)?;
         Ok(Self {
-            kernels: DTYPES.into_iter().map(kernel).collect::<Result<_, _>>()?,
+            kernels,
             noise: NoiseKernels::load(modules)?,
-            random: modules.function("pack", "fill_random")?,
+            fills: Format::ALL.into_iter().map(fill).collect::<Result<_, _>>()?,
+            plain: WeightType::Auto,
             piece: None,
+            too_large: word,
+            kept: [0; Format::ALL.len()],
         })
+    }
+
+    /// What plain weights become from now on.
+    pub(crate) fn set_plain(&mut self, plain: WeightType) {
+        self.plain = plain;
+    }
+
+    /// What weights of a type become: of plain ones, those that must not be rounded stay bf16.
+    pub(crate) fn format(&self, dtype: DType, rounding: Rounding) -> Format {
+        match rounding {
+            Rounding::Allowed => Format::of(dtype, self.plain),
+            Rounding::Forbidden => Format::of(dtype, WeightType::Auto),
+        }
     }
 
     /// Lays a tensor out in `memory`, `offset` bytes in, where its first output's units begin.
@@ -80,13 +122,13 @@ impl Packer {
         &mut self,
         queue: &Queue,
         tensor: &Tensor<'_>,
-        memory: &Memory,
-        offset: usize,
+        format: Format,
+        (memory, offset): (&Memory, usize),
     ) -> Result<(), BackendError> {
         let Tensor { dtype, rows, cols, .. } = *tensor;
-        let kernel = self.kernels.iter().find(|(known, _)| *known == dtype);
-        let kernel = kernel.ok_or(BackendError::Unsupported(dtype))?.1;
-        let format = crate::format::Format::of(dtype);
+        let known = |&&(from, to, _): &&(DType, Format, Function)| (from, to) == (dtype, format);
+        let kernel = self.kernels.iter().find(known);
+        let kernel = kernel.ok_or(BackendError::Unsupported(dtype))?.2;
         let row_bytes = dtype.row_bytes(cols).expect("columns are whole blocks");
         let most = (PIECE_BYTES / row_bytes.max(1) / UNIT_OUTPUTS).max(1) * UNIT_OUTPUTS;
         for first in (0..rows).step_by(most) {
@@ -96,6 +138,7 @@ impl Packer {
             let params = Pack {
                 raw: self.bring(queue, tensor, first..first + rows)?,
                 units: memory.at(units_at),
+                too_large: self.too_large.at(0),
                 rows: rows as i32,
                 cols: cols as i32,
                 row_bytes: row_bytes as i32,
@@ -107,13 +150,39 @@ impl Packer {
         queue.faults().check()
     }
 
-    /// Fills a memory with bf16 weights of chance, between `-reach` and `reach`.
-    pub(crate) fn fill_random(&self, queue: &Queue, memory: &Memory, seed: u64, reach: f32) {
-        const UNIT_BYTES: usize = crate::format::Format::Bf16.unit_bytes();
-        let blocks = memory.bytes() / UNIT_BYTES;
-        let params = Random { units: memory.at(0), seed, reach };
+    /// Fills a memory with weights of chance, of about `reach` at most.
+    pub(crate) fn fill_random(
+        &mut self,
+        queue: &Queue,
+        format: Format,
+        memory: &Memory,
+        (seed, reach): (u64, f32),
+    ) {
+        let blocks = memory.bytes() / format.unit_bytes();
+        let params = Fill { units: memory.at(0), seed, reach };
         // SAFETY: the memory holds as many units as there are blocks.
-        unsafe { queue.launch(self.random, Grid::new((blocks, 1), 128), &params) };
+        unsafe { queue.launch(self.fills[format as usize], Grid::new((blocks, 1), 128), &params) };
+    }
+
+    /// Waits for what was packed; whether some of it was too large for its format since the last
+    /// time.
+    pub(crate) fn settle(&self, queue: &Queue) -> Result<bool, BackendError> {
+        // Products ask for weights before the kernel ahead of them has ended.
+        queue.finish()?;
+        let mut word = [0_u8; 4];
+        self.too_large.read(0, &mut word)?;
+        queue.fill_with(&self.too_large, 0)?;
+        Ok(word != [0; 4])
+    }
+
+    /// Notes what stays on the device.
+    pub(crate) fn keep(&mut self, format: Format, bytes: usize) {
+        self.kept[format as usize] += bytes;
+    }
+
+    /// Formats that weights are kept in, and bytes of each.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (Format, usize)> {
+        Format::ALL.into_iter().zip(self.kept).filter(|&(_, bytes)| bytes > 0)
     }
 
     /// Where rows of a tensor are on the device as a file has them, until the next ones.

@@ -31,7 +31,12 @@ __device__ inline void six_bits(const uint8_t* packed, int i, int& scale, int& m
 }
 
 // Each type: elements and bytes of a block, and the value of element i. Types that are kept as they
-// are have codes, and scales and minimums of groups.
+// are have codes, and scales and minimums of groups: a code of zero is the minimum.
+
+template <class Type>
+__device__ float value_of_code(const uint8_t* b, int i) {
+    return fmaf(static_cast<float>(Type::code(b, i)), Type::scale(b, i), Type::minimum(b, i));
+}
 
 struct F32 {
     static constexpr int ELEMENTS = 1, BYTES = 4;
@@ -54,7 +59,8 @@ struct Q4_0 {
     static constexpr int ELEMENTS = 32, BYTES = 18;
     static __device__ int code(const uint8_t* b, int i) { return nibble(b + 2, i); }
     static __device__ float scale(const uint8_t* b, int) { return half_at(b); }
-    static __device__ float minimum(const uint8_t*, int) { return 0.0f; }
+    static __device__ float minimum(const uint8_t* b, int) { return -8.0f * half_at(b); }
+    static __device__ float value(const uint8_t* b, int i) { return value_of_code<Q4_0>(b, i); }
 };
 
 struct Q4_1 {
@@ -62,6 +68,7 @@ struct Q4_1 {
     static __device__ int code(const uint8_t* b, int i) { return nibble(b + 4, i); }
     static __device__ float scale(const uint8_t* b, int) { return half_at(b); }
     static __device__ float minimum(const uint8_t* b, int) { return half_at(b + 2); }
+    static __device__ float value(const uint8_t* b, int i) { return value_of_code<Q4_1>(b, i); }
 };
 
 struct Q4K {
@@ -79,6 +86,7 @@ struct Q4K {
         six_bits(b + 4, i / 32, scale, minimum);
         return -half_at(b + 2) * minimum;
     }
+    static __device__ float value(const uint8_t* b, int i) { return value_of_code<Q4K>(b, i); }
 };
 
 struct Q6K {
@@ -92,6 +100,8 @@ struct Q6K {
     static __device__ float scale(const uint8_t* b, int i) {
         return half_at(b + 208) * static_cast<int8_t>(b[192 + i / 16]);
     }
+    static __device__ float minimum(const uint8_t* b, int i) { return -32.0f * scale(b, i); }
+    static __device__ float value(const uint8_t* b, int i) { return value_of_code<Q6K>(b, i); }
 };
 
 struct Q8_0 {
@@ -100,6 +110,8 @@ struct Q8_0 {
         return static_cast<int8_t>(b[2 + i]) + 128;
     }
     static __device__ float scale(const uint8_t* b, int) { return half_at(b); }
+    static __device__ float minimum(const uint8_t* b, int) { return -128.0f * half_at(b); }
+    static __device__ float value(const uint8_t* b, int i) { return value_of_code<Q8_0>(b, i); }
 };
 
 struct Q5_0 {
