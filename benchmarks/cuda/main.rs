@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 
+mod kept;
 mod model;
 mod profile;
 mod prompts;
@@ -14,6 +15,7 @@ use clap::Parser;
 use engine_backend::BackendError;
 use engine_cuda::CudaBackend;
 
+use kept::Kept;
 use model::{Limits, Model};
 use prompts::Prompts;
 use shape::{Known, Shape};
@@ -28,6 +30,9 @@ const PRODUCTS: f64 = 750e12;
 struct Options {
     #[arg(long, value_enum, default_value = "qwen3-30b-a3b")]
     model: Known,
+    /// How weights are kept.
+    #[arg(long = "type", value_enum, default_value = "bf16")]
+    kept: Kept,
     /// Layers, to be quick; 0: as many as the model has.
     #[arg(long, default_value_t = 0)]
     layers: usize,
@@ -73,8 +78,11 @@ fn main() -> anyhow::Result<()> {
     let start = Instant::now();
     let mut backend = CudaBackend::new()?;
     println!("{}", backend.info());
-    let mut model = Model::new(&mut backend, shape, options.limits())?;
+    let mut model = Model::new(&mut backend, (shape, options.kept), options.limits())?;
     backend.finish()?;
+    for (format, bytes) in backend.weights() {
+        println!("{:.2} GB of weights in {format}", bytes as f64 / 1e9);
+    }
     println!("{} layers, ready after {:.1} s", shape.layers, start.elapsed().as_secs_f64());
     if !options.no_steps {
         decode(&mut backend, &mut model, &options)?;
@@ -111,8 +119,7 @@ fn decode(
     for &batch in &options.decode {
         model.stage(backend, &vec![(context, 1); batch]);
         let experts = model.distinct(backend)?;
-        let bytes =
-            model.shape().bytes(experts) + (batch * context * model.shape().kv_bytes()) as f64;
+        let bytes = model.bytes(experts) + (batch * context * model.shape().kv_bytes()) as f64;
         let eager = time(backend, 10, |backend| model.run(backend))?;
         let graph = backend.capture(|backend| model.run(backend))?;
         let replayed = time(backend, 20, |backend| backend.replay(&graph))?;
@@ -139,7 +146,7 @@ fn prefill(
         let Prompts { count, tokens } = *prompts;
         model.stage(backend, &vec![(0, tokens); count]);
         let experts = model.distinct(backend)?;
-        let limit = (model.shape().bytes(experts) / BANDWIDTH)
+        let limit = (model.bytes(experts) / BANDWIDTH)
             .max(model.shape().operations(count, tokens) / PRODUCTS);
         let eager = time(backend, 2, |backend| model.run(backend))?;
         let graph = backend.capture(|backend| model.run(backend))?;

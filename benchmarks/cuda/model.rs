@@ -4,8 +4,9 @@ use engine_backend::{
     Activation, AttentionShape, Backend, BackendError, CacheShape, DType, Draw, Rope, RopePairs,
     Router, Sample, Span, StepLayout,
 };
-use engine_cuda::{Buffer, Cache, CudaBackend, Experts, Matrix, Routes, Step, Vector};
+use engine_cuda::{Buffer, Cache, CudaBackend, Experts, Format, Matrix, Routes, Step, Vector};
 
+use crate::kept::Kept;
 use crate::shape::{Mlp, Shape};
 
 const BLOCK_SIZE: usize = 16;
@@ -77,17 +78,17 @@ const THERE: &str = "a mixture has room for what is between its products";
 impl Model {
     pub(crate) fn new(
         b: &mut CudaBackend,
-        shape: Shape,
+        (shape, kept): (Shape, Kept),
         limits: Limits,
     ) -> Result<Self, BackendError> {
         let Limits { rows, tokens, .. } = limits;
         let blocks = limits.blocks();
-        let layers = (0..shape.layers as u64).map(|seed| Layer::new(b, shape, seed, blocks));
+        let layers = (0..shape.layers).map(|layer| Layer::new(b, (shape, kept), layer, blocks));
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             shape,
-            embedding: b.random_matrix(shape.vocab, shape.width, 1_000_000)?,
-            head: b.random_matrix(shape.vocab, shape.width, 2_000_000)?,
+            embedding: b.random_matrix(&[(kept.embedding(), shape.vocab)], shape.width, 1 << 60)?,
+            head: b.random_matrix(&[(kept.head(), shape.vocab)], shape.width, 2 << 60)?,
             norm: b.vector(&vec![1.0; shape.width])?,
             head_norm: b.vector(&vec![1.0; shape.heads.dim])?,
             layers,
@@ -98,6 +99,12 @@ impl Model {
 
     pub(crate) fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// Bytes of weights that a step reads, given how many experts of a layer somebody chose.
+    pub(crate) fn bytes(&self, experts: f64) -> f64 {
+        let layers: f64 = self.layers.iter().map(|layer| layer.bytes(experts)).sum();
+        layers + self.head.bytes() as f64
     }
 
     /// Stages rows that have so many positions behind them, and compute so many.
@@ -269,8 +276,8 @@ const MIXTURE: [&str; 3] = ["route", "gate, up", "down, sum"];
 impl Layer {
     fn new(
         b: &mut CudaBackend,
-        shape: Shape,
-        seed: u64,
+        (shape, kept): (Shape, Kept),
+        layer: usize,
         num_blocks: usize,
     ) -> Result<Self, BackendError> {
         let Shape { width, heads, mlp, .. } = shape;
@@ -281,23 +288,36 @@ impl Layer {
             heads: heads.keys_values,
             dim: heads.dim,
         };
-        let seed = |which: u64| (seed * 8 + which) << 32;
+        let seed = |which: u64| (layer as u64 * 8 + which) << 32;
+        let (most, last) = (kept.most(), kept.down(shape, layer));
         Ok(Self {
-            qkv: b.random_matrix(heads.qkv_width(), width, seed(0))?,
-            output: b.random_matrix(width, heads.out_width(), seed(1))?,
+            qkv: b.random_matrix(&kept.qkv(shape, layer), width, seed(0))?,
+            output: b.random_matrix(&[(most, width)], heads.out_width(), seed(1))?,
             mlp: match mlp {
                 Mlp::Dense(inner) => Weights::Dense {
-                    gate_up: b.random_matrix(2 * inner, width, seed(3))?,
-                    down: b.random_matrix(width, inner, seed(4))?,
+                    gate_up: b.random_matrix(&[(most, 2 * inner)], width, seed(3))?,
+                    down: b.random_matrix(&[(last, width)], inner, seed(4))?,
                 },
-                Mlp::Mixture(router, inner) => Weights::Mixture {
-                    router: b.random_matrix(router.experts, width, seed(2))?,
-                    gate_up: b.random_experts(router.experts, 2 * inner, width, seed(3))?,
-                    down: b.random_experts(router.experts, width, inner, seed(4))?,
+                Mlp::Mixture(Router { experts, .. }, inner) => Weights::Mixture {
+                    router: b.random_matrix(&[(Format::Bf16, experts)], width, seed(2))?,
+                    gate_up: b.random_experts(experts, (most, 2 * inner, width), seed(3))?,
+                    down: b.random_experts(experts, (last, width, inner), seed(4))?,
                 },
             },
             cache: b.cache(cache)?,
         })
+    }
+
+    /// Bytes of weights that a step reads, given how many experts somebody chose.
+    fn bytes(&self, chosen: f64) -> f64 {
+        let mlp = match &self.mlp {
+            Weights::Dense { gate_up, down } => (gate_up.bytes() + down.bytes()) as f64,
+            Weights::Mixture { router, gate_up, down } => {
+                let each = |experts: &Experts| experts.bytes() as f64 / experts.experts() as f64;
+                router.bytes() as f64 + chosen * (each(gate_up) + each(down))
+            }
+        };
+        (self.qkv.bytes() + self.output.bytes()) as f64 + mlp
     }
 }
 

@@ -81,12 +81,6 @@ impl Shape {
         }
     }
 
-    /// Bytes of weights that a step reads, given how many experts of a layer somebody chose.
-    pub(crate) fn bytes(&self, experts: f64) -> f64 {
-        let layer = self.dense() as f64 + experts * self.expert() as f64;
-        2.0 * (self.layers as f64 * layer + (self.vocab * self.width) as f64)
-    }
-
     /// Bytes of keys and values of one position.
     pub(crate) fn kv_bytes(&self) -> usize {
         2 * 2 * self.heads.keys_values * self.heads.dim * self.layers

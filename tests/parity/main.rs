@@ -19,6 +19,7 @@ mod fault;
 mod floats;
 #[path = "../golden/forced.rs"]
 mod forced;
+mod formats;
 mod models;
 #[path = "../../engine/executor/tests/engine/naive.rs"]
 mod naive;

@@ -5,6 +5,7 @@ use half::{bf16, f16};
 
 use crate::dice::Dice;
 use crate::ends::coarse;
+use crate::floats::floats;
 
 /// A weight as its file holds it.
 #[derive(Clone)]
@@ -24,6 +25,34 @@ impl Weight {
             (0..values / dtype.block_elements()).flat_map(|_| block(dtype, dice)).collect()
         };
         Self { dtype, rows, cols, bytes }
+    }
+
+    /// Quantised weights of chance, all of whose scales and minimums are multiples of `scale`.
+    pub(crate) fn scaled(
+        dtype: DType,
+        (rows, cols): (usize, usize),
+        scale: f32,
+        dice: &mut Dice,
+    ) -> Self {
+        let mut weight = Self::new(dtype, rows, cols, dice);
+        for block in weight.bytes.chunks_exact_mut(dtype.block_bytes()) {
+            for &at in scales(dtype) {
+                block[at..at + 2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+            }
+        }
+        weight
+    }
+
+    /// These numbers, in a plain type.
+    pub(crate) fn of(dtype: DType, rows: usize, values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|&x| plain(dtype, x)).collect();
+        Self { dtype, rows, cols: values.len() / rows, bytes }
+    }
+
+    /// The numbers that it holds.
+    pub(crate) fn floats(&self) -> Vec<f32> {
+        let blocks = self.bytes.chunks_exact(self.dtype.block_bytes());
+        blocks.flat_map(|block| floats(self.dtype, block)).collect()
     }
 
     pub(crate) fn tensor(&self) -> Tensor<'_> {

@@ -83,6 +83,12 @@ impl Experts {
         Ok(Self { parts, experts, outputs, inputs })
     }
 
+    /// Number of experts.
+    #[must_use]
+    pub fn experts(&self) -> usize {
+        self.experts
+    }
+
     /// Bytes that the weights of all experts take.
     #[must_use]
     pub fn bytes(&self) -> usize {
