@@ -56,7 +56,8 @@ pub(crate) fn assemble(
 fn factory(file: ModelFile, config: engine::Config) -> ExecutorFactory {
     Arc::new(move || {
         let started = Instant::now();
-        let engine::Loaded { executor, device, no_gpu, opening } = engine::load(&file, &config)?;
+        let engine::Loaded { executor, device, weights, no_gpu, opening } =
+            engine::load(&file, &config)?;
         if let Some(reason) = no_gpu {
             tracing::info!(reason, "no GPU is used");
         }
@@ -64,6 +65,7 @@ fn factory(file: ModelFile, config: engine::Config) -> ExecutorFactory {
         tracing::info!(
             device,
             opening_ms = milliseconds(opening),
+            weights,
             took_ms = milliseconds(took),
             weight_bytes = info.weight_bytes,
             kv_bytes = info.kv_bytes,

@@ -9,6 +9,13 @@ use crate::DType;
 pub enum BackendError {
     /// The device's own words.
     Device(String),
+    /// The backend has no product for weights of so many inputs.
+    Inputs {
+        /// Inputs of the weight.
+        found: usize,
+        /// What the inputs would have to be a multiple of.
+        multiple: usize,
+    },
     /// The device is lost to this process: nothing else can be done with it here. The device's own
     /// words.
     Lost(String),
@@ -34,6 +41,12 @@ impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Device(text) => write!(f, "device error: {text}"),
+            Self::Inputs { found, multiple } => {
+                write!(
+                    f,
+                    "weights of {found} inputs are not supported, only of multiples of {multiple}"
+                )
+            }
             Self::Lost(text) => write!(f, "the device is lost to this process: {text}"),
             Self::OutOfMemory { bytes, free: None } => {
                 write!(f, "out of memory allocating {bytes} bytes")

@@ -118,9 +118,7 @@ pub(crate) fn parts(
         assert_eq!(tensor.rows, like.rows, "experts have parts of the same shapes");
     }
     if !inputs.is_multiple_of(INPUTS_STEP) {
-        return Err(BackendError::Device(format!(
-            "a weight of {inputs} inputs, expected a multiple of {INPUTS_STEP}"
-        )));
+        return Err(BackendError::Inputs { found: inputs, multiple: INPUTS_STEP });
     }
     let format = |tensor: &Tensor<'_>| packer.format(tensor.dtype, rounding);
     let mut formats: Vec<_> = first.iter().map(format).collect();

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use engine_backend::DType;
 use engine_cpu::ActivationType;
+use engine_cuda::WeightType;
 
 /// Settings of an engine; they hold for its whole life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Config {
     pub activation_type: ActivationType,
     /// How keys and values are kept.
     pub kv_type: KvType,
+    /// What plain weights become. For GPUs alone.
+    pub weight_type: WeightType,
     /// Most bytes that the cache of keys and values may take; 0 is what the model leaves of a
     /// GPU's memory, but for a tenth of that, and 1 GiB on the CPU.
     pub kv_bytes_max: u64,
@@ -61,7 +64,7 @@ pub struct ConfigError {
     /// The setting's name.
     pub key: &'static str,
     /// Its value.
-    pub found: u64,
+    pub found: String,
     /// What would be right.
     pub expected: String,
 }
@@ -79,6 +82,7 @@ impl Default for Config {
             block_size: 16,
             activation_type: ActivationType::Int8,
             kv_type: KvType::F16,
+            weight_type: WeightType::Auto,
             kv_bytes_max: 0,
             rows_max: 64,
             step_tokens_max: 512,
@@ -98,7 +102,19 @@ impl Config {
         check("rows_max", self.rows_max.into(), ROWS)?;
         // Every row of a step has at least one position.
         let step_tokens = u64::from(self.rows_max)..=STEP_TOKENS_MAX;
-        check("step_tokens_max", self.step_tokens_max.into(), step_tokens)
+        check("step_tokens_max", self.step_tokens_max.into(), step_tokens)?;
+        self.check_weight_type()
+    }
+
+    fn check_weight_type(&self) -> Result<(), ConfigError> {
+        match (self.weight_type, self.device) {
+            (WeightType::Fp8, Device::Cpu) => Err(ConfigError {
+                key: "weight_type",
+                found: "fp8".to_owned(),
+                expected: "auto, or a device that is a GPU".to_owned(),
+            }),
+            (WeightType::Auto, _) | (_, Device::Auto | Device::Cuda | Device::Sim) => Ok(()),
+        }
     }
 }
 
@@ -128,7 +144,7 @@ fn check(key: &'static str, found: u64, range: RangeInclusive<u64>) -> Result<()
         return Ok(());
     }
     let (least, most) = range.into_inner();
-    Err(ConfigError { key, found, expected: format!("{least} to {most}") })
+    Err(ConfigError { key, found: found.to_string(), expected: format!("{least} to {most}") })
 }
 
 #[cfg(test)]
@@ -152,6 +168,13 @@ mod tests {
         assert_eq!(
             refused(|config| config.step_tokens_max = 63),
             "step_tokens_max is 63, expected 64 to 65536"
+        );
+        assert_eq!(
+            refused(|config| {
+                config.weight_type = WeightType::Fp8;
+                config.device = Device::Cpu;
+            }),
+            "weight_type is fp8, expected auto, or a device that is a GPU"
         );
         assert_eq!(refused(|config| config.threads = 2000), "threads is 2000, expected 0 to 1024");
     }

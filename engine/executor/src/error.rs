@@ -60,6 +60,12 @@ pub enum LoadError {
         /// The names that would do.
         supported: String,
     },
+    /// Only a GPU keeps weights in the type that was asked for.
+    #[error("weight_type is fp8, which needs a GPU: {reason}; use `auto`")]
+    WeightType {
+        /// Why there is none.
+        reason: String,
+    },
     /// The file, or the model in it.
     #[error(transparent)]
     Model(#[from] ModelError),

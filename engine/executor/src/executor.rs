@@ -40,6 +40,12 @@ impl<B: Backend> BackendExecutor<B> {
         Ok(Self { backend, decoder, caches, step, stage: Stage::new(info), info })
     }
 
+    /// What steps run on.
+    #[must_use]
+    pub const fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// The logits that the last step drew from, one row for each of its samples: for measuring how
     /// far a backend is from another.
     #[must_use]

@@ -31,7 +31,8 @@ use std::time::{Duration, Instant};
 use engine_contract::Executor;
 pub use engine_cpu::ActivationType;
 use engine_cpu::CpuBackend;
-use engine_cuda::CudaBackend;
+pub use engine_cuda::WeightType;
+use engine_cuda::{CudaBackend, Format};
 
 /// An engine, and what it runs on.
 pub struct Loaded {
@@ -39,6 +40,8 @@ pub struct Loaded {
     pub executor: Box<dyn Executor>,
     /// What computes, in words.
     pub device: String,
+    /// What weights are kept in, and how much of it, in words.
+    pub weights: String,
     /// Why [`Device::Auto`] left GPUs aside, in words, if it did.
     pub no_gpu: Option<String>,
     /// How long it took to open the device.
@@ -54,6 +57,9 @@ pub fn load(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
     match config.device {
         Device::Auto => match gpu(config) {
             Ok(backend) => on_gpu(backend, begun, file, config),
+            Err(reason) if config.weight_type == WeightType::Fp8 => {
+                Err(LoadError::WeightType { reason })
+            }
             Err(reason) => Ok(Loaded { no_gpu: Some(reason), ..on_cpu(file, config)? }),
         },
         Device::Cpu => on_cpu(file, config),
@@ -77,8 +83,21 @@ fn on_gpu(
     config: &Config,
 ) -> Result<Loaded, LoadError> {
     let (device, opening) = (backend.info().to_string(), begun.elapsed());
+    let backend = backend.with_weights(config.weight_type);
     let executor = Box::new(BackendExecutor::new(backend, file, config)?);
-    Ok(Loaded { executor, device, no_gpu: None, opening })
+    let weights = kept(executor.backend(), config.weight_type);
+    Ok(Loaded { executor, device, weights, no_gpu: None, opening })
+}
+
+/// What a GPU keeps weights in.
+fn kept(backend: &CudaBackend, asked: WeightType) -> String {
+    let part = |(format, bytes)| format!("{format} {:.2} GB", bytes as f64 / 1e9);
+    let words = backend.weights().map(part).collect::<Vec<_>>().join(", ");
+    let rounded = backend.weights().any(|(format, _)| format == Format::Fp8);
+    if asked == WeightType::Fp8 && !rounded {
+        return format!("{words}; none in fp8, since quantised weights stay as they are");
+    }
+    words
 }
 
 fn on_cpu(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
@@ -87,5 +106,6 @@ fn on_cpu(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
     let opening = begun.elapsed();
     let device = format!("CPU, {}, threads: {}", engine_cpu::isa(), backend.threads());
     let executor = Box::new(BackendExecutor::new(backend, file, config)?);
-    Ok(Loaded { executor, device, no_gpu: None, opening })
+    let weights = "as in the file".to_owned();
+    Ok(Loaded { executor, device, weights, no_gpu: None, opening })
 }

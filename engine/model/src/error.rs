@@ -64,6 +64,14 @@ pub enum ModelError {
         /// What the metadata says of it.
         expected: Shape,
     },
+    /// The backend cannot keep a tensor.
+    #[error("tensor {tensor} cannot be brought to the device: {error}")]
+    Kept {
+        /// The tensor, the first of those that are kept together.
+        tensor: Name,
+        /// What the backend says.
+        error: BackendError,
+    },
     /// A number in the metadata is out of range.
     #[error("metadata {key} is {found}, expected {expected}")]
     Range {

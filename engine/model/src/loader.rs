@@ -1,9 +1,9 @@
 //! Brings weights from a checkpoint to a backend, one at a time.
 
-use engine_backend::{Backend, DType, Noise, Rope, Source, Tensor};
+use engine_backend::{Backend, BackendError, DType, Noise, Rope, Source, Tensor};
 
 use crate::place::{Kind, Place};
-use crate::{Blueprint, Bytes, ModelError, TensorInfo};
+use crate::{Blueprint, Bytes, ModelError, Name, TensorInfo};
 
 /// A blueprint and the backend that gets its weights.
 pub(crate) struct Loader<'a, B> {
@@ -22,7 +22,28 @@ impl<'a, B: Backend> Loader<'a, B> {
         let tensors = places.iter().map(|&place| self.tensor(place, layer));
         let held = tensors.map(|tensor| self.hold(tensor)).collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<_> = held.iter().map(|held| held.matrix(0, 1)).collect();
-        Ok(self.backend.matrix(&parts)?)
+        self.backend.matrix(&parts).map_err(|error| kept(held.first(), error))
+    }
+
+    /// The table of embeddings. Of one that is only looked up, a step reads few rows: fewer bits
+    /// would save no time.
+    pub(crate) fn embedding(&mut self) -> Result<B::Matrix, ModelError> {
+        if self.blueprint.ties_output() {
+            self.matrix(&[Place::Embedding], 0)
+        } else {
+            self.exact_matrix(Place::Embedding, 0)
+        }
+    }
+
+    /// A weight that must not be rounded to fewer bits than it has.
+    pub(crate) fn exact_matrix(
+        &mut self,
+        place: Place,
+        layer: usize,
+    ) -> Result<B::Matrix, ModelError> {
+        let held = self.hold(self.tensor(place, layer))?;
+        let matrix = self.backend.exact_matrix(&[held.matrix(0, 1)]);
+        matrix.map_err(|error| kept(Some(&held), error))
     }
 
     /// One weight for each expert, each of the outputs of its tensors at `places`.
@@ -41,7 +62,8 @@ impl<'a, B: Backend> Loader<'a, B> {
             .collect::<Result<Vec<_>, _>>()?;
         let expert = |index| held.iter().map(|held| expert(held, index, number)).collect();
         let experts: Vec<Vec<_>> = (0..number).map(expert).collect();
-        Ok(self.backend.experts(&experts)?)
+        let experts = self.backend.experts(&experts);
+        experts.map_err(|error| kept(held.first().and_then(|held| held.first()), error))
     }
 
     /// The weight of a norm.
@@ -92,6 +114,14 @@ impl<'a, B: Backend> Loader<'a, B> {
             None => Content::Bytes(checkpoint.bytes(tensor)?),
         };
         Ok(Held { tensor, content })
+    }
+}
+
+/// An error about a weight, or several that are kept together.
+fn kept(first: Option<&Held<'_>>, error: BackendError) -> ModelError {
+    match first {
+        Some(Held { tensor, .. }) => ModelError::Kept { tensor: Name::from(&*tensor.name), error },
+        None => error.into(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{ActivationType, Config, Device, Failure, KvType};
+use super::{ActivationType, Config, Device, Failure, KvType, WeightType};
 
 /// What the crates below are started with.
 pub(crate) struct Composed {
@@ -24,6 +24,7 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
             block_size: engine.block_size,
             activation_type: activation_type(engine.activation_type),
             kv_type: kv_type(engine.kv_type),
+            weight_type: weight_type(engine.weight_type),
             kv_bytes_max: engine.kv_bytes_max,
             rows_max: engine.rows_max,
             step_tokens_max: engine.step_tokens_max,
@@ -81,6 +82,13 @@ fn kv_type(kv_type: KvType) -> engine::KvType {
     match kv_type {
         KvType::F16 => engine::KvType::F16,
         KvType::F32 => engine::KvType::F32,
+    }
+}
+
+fn weight_type(weight_type: WeightType) -> engine::WeightType {
+    match weight_type {
+        WeightType::Auto => engine::WeightType::Auto,
+        WeightType::Fp8 => engine::WeightType::Fp8,
     }
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Engine {
     pub(crate) activation_type: ActivationType,
     /// How keys and values are kept.
     pub(crate) kv_type: KvType,
+    /// How a GPU keeps weights.
+    pub(crate) weight_type: WeightType,
     /// Bytes of the key and value cache; 0: what a GPU has left, or 1 GiB on the CPU.
     pub(crate) kv_bytes_max: u64,
     /// Most sequences in a step.
@@ -97,6 +99,14 @@ pub(crate) enum ActivationType {
 pub(crate) enum KvType {
     F16,
     F32,
+}
+
+/// How a GPU keeps weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WeightType {
+    Auto,
+    Fp8,
 }
 
 /// What follows when the engine fails.
@@ -201,6 +211,7 @@ impl Default for Engine {
             block_size: 16,
             activation_type: ActivationType::Int8,
             kv_type: KvType::F16,
+            weight_type: WeightType::Auto,
             kv_bytes_max: 0,
             rows_max: 64,
             step_tokens_max: 512,

@@ -1,6 +1,6 @@
 //! What `load` builds, and what it refuses.
 
-use engine::{Config, Device, ModelFile};
+use engine::{Config, Device, ModelFile, WeightType};
 use engine_cuda::CudaBackend;
 
 use crate::blocks::F16;
@@ -18,10 +18,10 @@ fn an_engine_tells_its_sizes() {
     let file = ModelFile::open(&path).unwrap();
     let config = Config { rows_max: 4, threads: 1, ..Config::default() };
     let config = Config { device: Device::Cpu, ..config };
-    let engine::Loaded { executor, device, no_gpu, opening: _ } =
+    let engine::Loaded { executor, device, weights, no_gpu, opening: _ } =
         engine::load(&file, &config).unwrap();
     assert!(device.starts_with("CPU, ") && device.ends_with(", threads: 1"), "{device}");
-    assert_eq!(no_gpu, None);
+    assert_eq!((no_gpu, &*weights), (None, "as in the file"));
     let info = executor.info();
     assert_eq!((info.vocab, info.context), (VOCAB, CONTEXT));
     assert_eq!((info.rows_max, info.step_tokens_max, info.block_size), (4, 512, 16));
@@ -37,6 +37,12 @@ fn devices_that_are_not_there_are_refused_in_words() {
         assert_eq!(
             refusal(&Config { device: Device::Cuda, ..Config::default() }),
             format!("device `cuda` cannot be used: {absent}; use `cpu` or `auto`")
+        );
+    }
+    if let Err(absent) = CudaBackend::new() {
+        assert_eq!(
+            refusal(&Config { weight_type: WeightType::Fp8, ..Config::default() }),
+            format!("weight_type is fp8, which needs a GPU: {absent}; use `auto`")
         );
     }
     assert_eq!(
