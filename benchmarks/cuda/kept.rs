@@ -1,7 +1,8 @@
 //! How the weights of a measured model are kept.
 
 use clap::ValueEnum;
-use engine_cuda::Format;
+use engine_backend::DType;
+use engine_cuda::WeightType;
 
 use crate::shape::Shape;
 
@@ -18,47 +19,37 @@ pub(crate) enum Kept {
 }
 
 impl Kept {
-    pub(crate) fn embedding(self) -> Format {
+    /// What plain weights become.
+    pub(crate) fn plain(self) -> WeightType {
         match self {
-            Self::Bf16 | Self::Fp8 => Format::Bf16,
-            Self::Q4K => Format::Q4_1,
-        }
-    }
-
-    pub(crate) fn head(self) -> Format {
-        match self {
-            Self::Bf16 => Format::Bf16,
-            Self::Fp8 => Format::Fp8,
-            Self::Q4K => Format::Q6,
+            Self::Bf16 | Self::Q4K => WeightType::Auto,
+            Self::Fp8 => WeightType::Fp8,
         }
     }
 
     /// Of every weight that nothing else is said of.
-    pub(crate) fn most(self) -> Format {
+    pub(crate) fn most(self) -> DType {
         match self {
-            Self::Bf16 => Format::Bf16,
-            Self::Fp8 => Format::Fp8,
-            Self::Q4K => Format::Q4_1,
+            Self::Bf16 | Self::Fp8 => DType::Bf16,
+            Self::Q4K => DType::Q4K,
+        }
+    }
+
+    pub(crate) fn head(self) -> DType {
+        match self {
+            Self::Bf16 | Self::Fp8 => DType::Bf16,
+            Self::Q4K => DType::Q6K,
         }
     }
 
     /// Of values and the last product of a layer.
-    pub(crate) fn down(self, shape: Shape, layer: usize) -> Format {
+    pub(crate) fn down(self, shape: Shape, layer: usize) -> DType {
         let eighth = shape.layers / 8;
         let outer = layer < eighth || layer >= 7 * shape.layers / 8;
-        let finer = outer || layer.saturating_sub(eighth) % 3 == 2;
         match self {
-            Self::Bf16 | Self::Fp8 => self.most(),
-            Self::Q4K if finer => Format::Q6,
-            Self::Q4K => Format::Q4_1,
+            Self::Bf16 | Self::Fp8 => DType::Bf16,
+            Self::Q4K if outer || (layer - eighth) % 3 == 2 => DType::Q6K,
+            Self::Q4K => DType::Q4K,
         }
-    }
-
-    /// Of queries, keys and values.
-    pub(crate) fn qkv(self, shape: Shape, layer: usize) -> Vec<(Format, usize)> {
-        let values = shape.heads.keys_values * shape.heads.dim;
-        let rest = shape.heads.qkv_width() - values;
-        let (most, last) = (self.most(), self.down(shape, layer));
-        if most == last { vec![(most, rest + values)] } else { vec![(most, rest), (last, values)] }
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 
 mod kept;
+mod loading;
 mod model;
 mod profile;
 mod prompts;
@@ -48,6 +49,9 @@ struct Options {
     /// Also times each operation by itself.
     #[arg(long)]
     profile: bool,
+    /// Also times bringing weights to the device.
+    #[arg(long)]
+    loading: bool,
     /// Leaves out the tables of whole steps.
     #[arg(long)]
     no_steps: bool,
@@ -76,7 +80,7 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let shape = options.shape();
     let start = Instant::now();
-    let mut backend = CudaBackend::new()?;
+    let mut backend = CudaBackend::new()?.with_weights(options.kept.plain());
     println!("{}", backend.info());
     let mut model = Model::new(&mut backend, (shape, options.kept), options.limits())?;
     backend.finish()?;
@@ -90,6 +94,10 @@ fn main() -> anyhow::Result<()> {
     }
     if options.profile {
         profile::run(&mut backend, &mut model, &options)?;
+    }
+    drop(model);
+    if options.loading {
+        loading::run()?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! A model of chance on a GPU: the operations of a step in a decoder's order.
 
 use engine_backend::{
-    Activation, AttentionShape, Backend, BackendError, CacheShape, DType, Draw, Rope, RopePairs,
-    Router, Sample, Span, StepLayout,
+    Activation, AttentionShape, Backend, BackendError, CacheShape, DType, Draw, Noise, Rope,
+    RopePairs, Router, Sample, Source, Span, StepLayout, Tensor,
 };
-use engine_cuda::{Buffer, Cache, CudaBackend, Experts, Format, Matrix, Routes, Step, Vector};
+use engine_cuda::{Buffer, Cache, CudaBackend, Experts, Matrix, Routes, Step, Vector};
 
 use crate::kept::Kept;
 use crate::shape::{Mlp, Shape};
@@ -87,8 +87,8 @@ impl Model {
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             shape,
-            embedding: b.random_matrix(&[(kept.embedding(), shape.vocab)], shape.width, 1 << 60)?,
-            head: b.random_matrix(&[(kept.head(), shape.vocab)], shape.width, 2 << 60)?,
+            embedding: b.exact_matrix(&[chance(1 << 20, kept.most(), shape.vocab, shape.width)])?,
+            head: b.matrix(&[chance(2 << 20, kept.head(), shape.vocab, shape.width)])?,
             norm: b.vector(&vec![1.0; shape.width])?,
             head_norm: b.vector(&vec![1.0; shape.heads.dim])?,
             layers,
@@ -288,20 +288,24 @@ impl Layer {
             heads: heads.keys_values,
             dim: heads.dim,
         };
-        let seed = |which: u64| (layer as u64 * 8 + which) << 32;
+        let tensor = |which, dtype, rows, cols| chance(layer * 8 + which, dtype, rows, cols);
         let (most, last) = (kept.most(), kept.down(shape, layer));
+        let values = heads.keys_values * heads.dim;
+        let qkv =
+            [tensor(0, most, heads.qkv_width() - values, width), tensor(1, last, values, width)];
         Ok(Self {
-            qkv: b.random_matrix(&kept.qkv(shape, layer), width, seed(0))?,
-            output: b.random_matrix(&[(most, width)], heads.out_width(), seed(1))?,
+            qkv: b.matrix(&qkv)?,
+            output: b.matrix(&[tensor(2, most, width, heads.out_width())])?,
             mlp: match mlp {
                 Mlp::Dense(inner) => Weights::Dense {
-                    gate_up: b.random_matrix(&[(most, 2 * inner)], width, seed(3))?,
-                    down: b.random_matrix(&[(last, width)], inner, seed(4))?,
+                    gate_up: b.matrix(&[tensor(3, most, 2 * inner, width)])?,
+                    down: b.matrix(&[tensor(4, last, width, inner)])?,
                 },
                 Mlp::Mixture(Router { experts, .. }, inner) => Weights::Mixture {
-                    router: b.random_matrix(&[(Format::Bf16, experts)], width, seed(2))?,
-                    gate_up: b.random_experts(experts, (most, 2 * inner, width), seed(3))?,
-                    down: b.random_experts(experts, (last, width, inner), seed(4))?,
+                    router: b.exact_matrix(&[tensor(5, DType::Bf16, experts, width)])?,
+                    gate_up: b
+                        .experts(&each(tensor(6, most, experts * 2 * inner, width), experts))?,
+                    down: b.experts(&each(tensor(7, last, experts * width, inner), experts))?,
                 },
             },
             cache: b.cache(cache)?,
@@ -319,6 +323,24 @@ impl Layer {
         };
         (self.qkv.bytes() + self.output.bytes()) as f64 + mlp
     }
+}
+
+/// Weights of chance that keep the size of what they are multiplied with, about.
+fn chance(key: usize, dtype: DType, rows: usize, cols: usize) -> Tensor<'static> {
+    let size = (cols as f32).powf(-0.5);
+    let stride = (cols / dtype.block_elements()) as u64;
+    let noise =
+        Noise { key: (key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), size, first: 0, stride };
+    Tensor { dtype, rows, cols, source: Source::Noise(noise) }
+}
+
+/// The equal shares of so many experts in a tensor of chance.
+fn each(all: Tensor<'static>, experts: usize) -> Vec<Vec<Tensor<'static>>> {
+    let Source::Noise(noise) = all.source else { return Vec::new() };
+    let rows = all.rows / experts;
+    let share =
+        |expert| Tensor { rows, source: Source::Noise(noise.from_row(expert * rows)), ..all };
+    (0..experts).map(|expert| vec![share(expert)]).collect()
 }
 
 impl Scratch {

@@ -2,7 +2,7 @@
 
 use engine::{BackendExecutor, Config, KvType, ModelFile};
 use engine_contract::{Outcome, Sampling, TokenId};
-use engine_cuda::CudaBackend;
+use engine_cuda::{CudaBackend, WeightType};
 
 use crate::continuation::{self, Case};
 use crate::driver::{Cuts, Driver, Job};
@@ -44,22 +44,23 @@ fn a_trained_mixture_goes_on_as_its_reference() {
     assert!(right >= 4, "{right} of {} go on as the reference", cases.len());
 }
 
+const FAMILIES: [&str; 9] = [
+    "llama3",
+    "llama_yarn",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "qwen2_moe",
+    "mixtral",
+    "gemma3",
+];
+
 /// Every family's logits after each token of its text, drawn one by one.
 #[test]
 fn families_are_near_their_references() {
-    let names = [
-        "llama3",
-        "llama_yarn",
-        "mistral",
-        "qwen2",
-        "qwen3",
-        "qwen3_moe",
-        "qwen2_moe",
-        "mixtral",
-        "gemma3",
-    ];
     let cases = reference::cases(include_str!("../golden/families.json"));
-    for (case, name) in cases.iter().zip(names) {
+    for (case, name) in cases.iter().zip(FAMILIES) {
         assert_eq!(case.name, name);
         for path in [format!("families/{name}"), format!("families/{name}.gguf")] {
             let Some(cuda) = gpu() else { return };
@@ -68,6 +69,20 @@ fn families_are_near_their_references() {
             let error = case.error(&found);
             assert!(error.mean < 0.03 && error.largest < 0.15, "{path}: {error:?}");
         }
+    }
+}
+
+/// The same with weights in eight bits, which lose a part of 32 at most.
+#[test]
+fn families_in_eight_bits_are_not_far_from_their_references() {
+    let cases = reference::cases(include_str!("../golden/families.json"));
+    for (case, name) in cases.iter().zip(FAMILIES) {
+        let Some(cuda) = gpu() else { return };
+        let cuda = cuda.with_weights(WeightType::Fp8);
+        let mut engine = engine(cuda, &reference::open(&format!("families/{name}")));
+        let error = case.error(&one_by_one(&mut engine, case.text()));
+        println!("{name} in eight bits: {error:?}");
+        assert!(error.mean < 0.2 && error.largest < 1.0, "{name}: {error:?}");
     }
 }
 

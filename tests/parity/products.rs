@@ -12,7 +12,7 @@ use crate::weights::Weight;
 /// One more than the most rows of each shape, and more than a block computes.
 const ROWS: [usize; 11] = [1, 2, 8, 9, 16, 17, 32, 33, 65, 130, 300];
 
-/// Weights that are no bf16 are rounded to it; sums of few may lose much of their size.
+/// Scales and what they make of codes are rounded to bf16; sums of few may lose much of their size.
 fn bound(dtype: DType) -> f64 {
     if dtype.block_elements() == 1 { 2e-6 } else { 8e-3 }
 }

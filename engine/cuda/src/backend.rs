@@ -135,34 +135,6 @@ impl CudaBackend {
         buffer.poison(&self.queue, byte)
     }
 
-    /// A weight of chance, made on the device, that keeps the size of what it is multiplied with,
-    /// about: so many outputs in each format, one after the other.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn random_matrix(
-        &mut self,
-        outputs: &[(Format, usize)],
-        inputs: usize,
-        seed: u64,
-    ) -> Result<Matrix, BackendError> {
-        Matrix::random(&self.queue, &mut self.packer, outputs, inputs, seed)
-    }
-
-    /// The same in one format for each of `experts` experts.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn random_experts(
-        &mut self,
-        experts: usize,
-        (format, outputs, inputs): (Format, usize, usize),
-        seed: u64,
-    ) -> Result<Experts, BackendError> {
-        let shape = (format, outputs, inputs);
-        Experts::random(&self.queue, &mut self.packer, experts, shape, seed)
-    }
-
     /// Captures what `enqueue` launches on this backend, without running it: operations of a staged
     /// step, but neither staging nor recording. It holds for steps of the same sizes.
     ///
@@ -440,7 +412,7 @@ impl Backend for CudaBackend {
         let samples = step.counts().samples;
         let slot = Arc::clone(step.slot());
         // SAFETY: both sides have a word for each row; the host reads its side after the event.
-        unsafe { self.queue.download(step.drawn(), slot.drawn.pointer(), 4 * samples) };
+        unsafe { self.queue.copy(step.drawn(), slot.drawn.pointer(), 4 * samples) };
         self.queue.record(&slot.end);
         Done { slot, samples, faults: self.queue.faults().clone() }
     }

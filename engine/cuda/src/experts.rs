@@ -5,7 +5,6 @@ use engine_backend::{BackendError, ExpertInput, Tensor};
 
 use crate::OpenError;
 use crate::buffer::{Buffer, Element};
-use crate::format::Format;
 use crate::job::{Job, Products, slice};
 use crate::matrix::{self, Part};
 use crate::module::{Function, Modules};
@@ -69,18 +68,6 @@ impl Experts {
         let (parts, inputs) = matrix::parts(queue, packer, experts, Rounding::Allowed)?;
         let outputs = parts.iter().map(|part| part.outputs).sum();
         Ok(Self { parts, experts: experts.len(), outputs, inputs })
-    }
-
-    /// Weights of chance, made on the device.
-    pub(crate) fn random(
-        queue: &Queue,
-        packer: &mut Packer,
-        experts: usize,
-        (format, outputs, inputs): (Format, usize, usize),
-        seed: u64,
-    ) -> Result<Self, BackendError> {
-        let parts = matrix::random(queue, packer, experts, &[(format, outputs)], inputs, seed)?;
-        Ok(Self { parts, experts, outputs, inputs })
     }
 
     /// Number of experts.

@@ -4,7 +4,7 @@ use engine_backend::{BackendError, Tensor};
 
 use crate::format::{Format, UNIT_OUTPUTS};
 use crate::memory::Memory;
-use crate::pack::{Packer, Rounding};
+use crate::pack::{Packer, Placed, Rounding};
 use crate::queue::Queue;
 
 /// A linear weight: the outputs of its parts, one part after the other.
@@ -50,18 +50,6 @@ impl Matrix {
         Ok(Self { outputs: parts.iter().map(|part| part.outputs).sum(), parts, inputs })
     }
 
-    /// Weights of chance, made on the device.
-    pub(crate) fn random(
-        queue: &Queue,
-        packer: &mut Packer,
-        outputs: &[(Format, usize)],
-        inputs: usize,
-        seed: u64,
-    ) -> Result<Self, BackendError> {
-        let parts = random(queue, packer, 1, outputs, inputs, seed)?;
-        Ok(Self { outputs: parts.iter().map(|part| part.outputs).sum(), parts, inputs })
-    }
-
     /// Number of outputs, over all parts.
     #[must_use]
     pub fn outputs(&self) -> usize {
@@ -79,26 +67,6 @@ impl Matrix {
     pub fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.memory.bytes()).sum()
     }
-}
-
-/// Parts of weights of chance, for each of `experts`, that keep the size of what they are
-/// multiplied with, about.
-pub(crate) fn random(
-    queue: &Queue,
-    packer: &mut Packer,
-    experts: usize,
-    outputs: &[(Format, usize)],
-    inputs: usize,
-    seed: u64,
-) -> Result<Vec<Part>, BackendError> {
-    let parts = room(queue, experts, outputs, inputs)?;
-    for part in &parts {
-        let seed = seed + part.first as u64;
-        packer.fill_random(queue, part.format, &part.memory, (seed, (3.0 / inputs as f32).sqrt()));
-        packer.keep(part.format, part.memory.bytes());
-    }
-    queue.finish()?;
-    Ok(parts)
 }
 
 /// The parts of one weight, or of one for each expert, and their inputs.
@@ -151,13 +119,18 @@ fn lay_out(
     let rows = first.iter().map(|tensor| tensor.rows);
     let plan = Plan::new(formats.iter().copied().zip(rows));
     let parts = room(queue, experts.len(), &plan.parts, inputs)?;
-    for (expert, tensors) in experts.iter().enumerate() {
-        for (tensor, home) in tensors.iter().zip(&plan.homes) {
-            let Part { format, outputs, ref memory, .. } = parts[home.part];
-            let offset = expert * format.bytes(outputs, inputs) + format.bytes(home.first, inputs);
-            packer.pack(queue, tensor, format, (memory, offset))?;
-        }
-    }
+    let placed = experts.iter().enumerate().flat_map(|(expert, tensors)| {
+        tensors.iter().zip(&plan.homes).map({
+            let parts = &parts;
+            move |(&tensor, home)| {
+                let Part { format, outputs, ref memory, .. } = parts[home.part];
+                let first = expert * format.bytes(outputs, inputs);
+                let units = memory.at(first + format.bytes(home.first, inputs));
+                Placed { tensor, format, units }
+            }
+        })
+    });
+    packer.pack(queue, placed)?;
     Ok(parts)
 }
 

@@ -5,7 +5,6 @@ use engine_backend::DType;
 use engine_backend::noise::{BlockRecipe, Noise, Recipe, Scale, Twins};
 
 use crate::OpenError;
-use crate::memory::Memory;
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
 
@@ -59,32 +58,34 @@ impl NoiseKernels {
         })
     }
 
-    /// Makes rows of `cols` weights each at the start of `to`, as a file would hold them.
-    pub(crate) fn make(
+    /// Makes rows of `cols` weights each at an address, as a file would hold them.
+    ///
+    /// # Safety
+    /// There is room for them.
+    pub(crate) unsafe fn make(
         &self,
         queue: &Queue,
         noise: Noise,
         dtype: DType,
         (rows, cols): (usize, usize),
-        to: &Memory,
+        raw: u64,
     ) {
         let across = cols / dtype.block_elements();
         let blocks = rows * across;
-        assert!(blocks * dtype.block_bytes() <= to.bytes(), "weights are made where there is room");
         let Noise { key, size, first, stride } = noise;
-        let (raw, total) = (to.at(0), blocks as u64);
-        let spread = Spread { raw, key, first, stride, blocks: total, across: across as u64 };
+        let (blocks_all, across) = (blocks as u64, across as u64);
+        let spread = Spread { raw, key, first, stride, blocks: blocks_all, across };
         match Recipe::new(dtype, size) {
             Recipe::Block(recipe) => {
                 let grid = Grid::new((blocks.div_ceil(THREADS), 1), THREADS);
-                // SAFETY: the memory has room for as many blocks.
+                // SAFETY: the caller's promise: there is room for as many blocks.
                 unsafe { queue.launch(self.blocks, grid, &Blocks::new(spread, recipe)) };
             }
             Recipe::Plain(values) => {
                 let values = values.try_into().expect("a value for each byte");
                 let function = self.plain[usize::from(dtype.block_bytes() == 4)];
                 let grid = Grid::new((blocks.div_ceil(THREADS * PLAIN_EACH), 1), THREADS);
-                // SAFETY: the memory has room for as many elements, two or four bytes each.
+                // SAFETY: the caller's promise: there is room for as many elements.
                 unsafe { queue.launch(function, grid, &Plain { spread, values }) };
             }
         }

@@ -2,6 +2,7 @@
 //! then a kernel lays them out.
 #![expect(unsafe_code, reason = "launches kernels")]
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use engine_backend::{BackendError, DType, Source, Tensor};
@@ -12,9 +13,12 @@ use crate::memory::Memory;
 use crate::module::{Function, Modules};
 use crate::noise::NoiseKernels;
 use crate::queue::{Grid, Queue};
+use crate::upload::Upload;
 
-/// Bytes of the file that are on the device at a time.
-const PIECE_BYTES: usize = 64 << 20;
+/// Bytes that go to the device together.
+const BATCH_BYTES: usize = 64 << 20;
+/// Most bytes of one tensor's share in them, so that others fit beside it.
+const PIECE_BYTES: usize = BATCH_BYTES / 4;
 
 /// Kernels are named for the format that they make of a type.
 const DTYPES: [(DType, &str); 16] = [
@@ -40,11 +44,10 @@ const DTYPES: [(DType, &str); 16] = [
 pub(crate) struct Packer {
     kernels: Vec<(DType, Format, Function)>,
     noise: NoiseKernels,
-    fills: Vec<Function>,
     /// What plain weights become.
     plain: WeightType,
-    /// Room for a piece; made when the first weight comes.
-    piece: Option<Memory>,
+    /// Made when the first weight comes.
+    upload: Option<Upload>,
     /// A word that kernels set when a weight is larger than its format holds.
     too_large: Memory,
     /// Bytes that are kept in each format.
@@ -69,12 +72,20 @@ struct Pack {
     row_bytes: i32,
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Fill {
+/// A tensor, and where it goes.
+pub(crate) struct Placed<'a> {
+    pub(crate) tensor: Tensor<'a>,
+    pub(crate) format: Format,
+    /// Where its first output's units begin; there is room for all of them.
+    pub(crate) units: u64,
+}
+
+/// Rows of a tensor, and where they go.
+struct Piece<'a> {
+    tensor: Tensor<'a>,
+    rows: Range<usize>,
+    format: Format,
     units: u64,
-    seed: u64,
-    reach: f32,
 }
 
 impl Packer {
@@ -90,15 +101,13 @@ impl Packer {
                 kernels.push((dtype, format, kernel));
             }
         }
-        let fill = |format: Format| modules.function("fill", &format!("fill_{}", format.name()));
         let word = Memory::new(queue.context(), 4).map_err(OpenError::from_backend)?;
         queue.fill_with(&word, 0).map_err(OpenError::from_backend)?;
         Ok(Self {
             kernels,
             noise: NoiseKernels::load(modules)?,
-            fills: Format::ALL.into_iter().map(fill).collect::<Result<_, _>>()?,
             plain: WeightType::Auto,
-            piece: None,
+            upload: None,
             too_large: word,
             kept: [0; Format::ALL.len()],
         })
@@ -117,51 +126,75 @@ impl Packer {
         }
     }
 
-    /// Lays a tensor out in `memory`, `offset` bytes in, where its first output's units begin.
-    pub(crate) fn pack(
+    /// Lays tensors out, each where its first output's units begin.
+    pub(crate) fn pack<'a>(
         &mut self,
         queue: &Queue,
-        tensor: &Tensor<'_>,
-        format: Format,
-        (memory, offset): (&Memory, usize),
+        tensors: impl Iterator<Item = Placed<'a>>,
     ) -> Result<(), BackendError> {
-        let Tensor { dtype, rows, cols, .. } = *tensor;
-        let known = |&&(from, to, _): &&(DType, Format, Function)| (from, to) == (dtype, format);
-        let kernel = self.kernels.iter().find(known);
-        let kernel = kernel.ok_or(BackendError::Unsupported(dtype))?.2;
-        let row_bytes = dtype.row_bytes(cols).expect("columns are whole blocks");
-        let most = (PIECE_BYTES / row_bytes.max(1) / UNIT_OUTPUTS).max(1) * UNIT_OUTPUTS;
-        for first in (0..rows).step_by(most) {
-            let rows = most.min(rows - first);
-            let units_at = offset + format.bytes(first, cols);
-            assert!(units_at + format.bytes(rows, cols) <= memory.bytes(), "a weight has its room");
-            let params = Pack {
-                raw: self.bring(queue, tensor, first..first + rows)?,
-                units: memory.at(units_at),
-                too_large: self.too_large.at(0),
-                rows: rows as i32,
-                cols: cols as i32,
-                row_bytes: row_bytes as i32,
-            };
-            let blocks = rows.div_ceil(UNIT_OUTPUTS) * units(cols);
-            // SAFETY: the piece holds the rows, and the memory their units.
-            unsafe { queue.launch(kernel, Grid::new((blocks, 1), 128), &params) };
+        let mut batch: Vec<Piece<'_>> = Vec::new();
+        let mut bytes = 0;
+        for piece in tensors.flat_map(Placed::pieces) {
+            let size = Upload::size(piece.bytes());
+            let joins = batch.first().is_none_or(|first| first.is_made() == piece.is_made());
+            if bytes + size > BATCH_BYTES || !joins {
+                self.pack_batch(queue, &batch, bytes)?;
+                batch.clear();
+                bytes = 0;
+            }
+            batch.push(piece);
+            bytes += size;
         }
-        queue.faults().check()
+        self.pack_batch(queue, &batch, bytes)
     }
 
-    /// Fills a memory with weights of chance, of about `reach` at most.
-    pub(crate) fn fill_random(
+    /// Packs what fits beside each other on the device: pieces of files, or pieces that are made.
+    fn pack_batch(
         &mut self,
         queue: &Queue,
-        format: Format,
-        memory: &Memory,
-        (seed, reach): (u64, f32),
-    ) {
-        let blocks = memory.bytes() / format.unit_bytes();
-        let params = Fill { units: memory.at(0), seed, reach };
-        // SAFETY: the memory holds as many units as there are blocks.
-        unsafe { queue.launch(self.fills[format as usize], Grid::new((blocks, 1), 128), &params) };
+        pieces: &[Piece<'_>],
+        bytes: usize,
+    ) -> Result<(), BackendError> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        if self.upload.as_ref().is_none_or(|upload| upload.capacity() < bytes) {
+            self.upload = None;
+            self.upload = Some(Upload::new(queue.context(), bytes.max(BATCH_BYTES))?);
+        }
+        let upload = self.upload.as_mut().expect("was just made");
+        let sizes: Vec<_> = pieces.iter().map(Piece::bytes).collect();
+        let places = if pieces[0].is_made() {
+            upload.room(&sizes)?
+        } else {
+            let slices: Vec<_> = pieces.iter().map(Piece::slice).collect();
+            upload.bring(queue, &slices)?
+        };
+        for (piece, raw) in pieces.iter().zip(places) {
+            let Piece { tensor: Tensor { dtype, cols, source, .. }, ref rows, format, units: to } =
+                *piece;
+            if let Source::Noise(noise) = source {
+                let noise = noise.from_row(rows.start);
+                // SAFETY: the room is as large as rows of so many columns.
+                unsafe { self.noise.make(queue, noise, dtype, (rows.len(), cols), raw) };
+            }
+            let params = Pack {
+                raw,
+                units: to,
+                too_large: self.too_large.at(0),
+                rows: rows.len() as i32,
+                cols: cols as i32,
+                row_bytes: piece.row_bytes() as i32,
+            };
+            let known =
+                |&&(from, to, _): &&(DType, Format, Function)| (from, to) == (dtype, format);
+            let kernel = self.kernels.iter().find(known).expect("one for every type and format").2;
+            let blocks = rows.len().div_ceil(UNIT_OUTPUTS) * units(cols);
+            // SAFETY: the rows were brought or made, and there is room for their units.
+            unsafe { queue.launch(kernel, Grid::new((blocks, 1), 128), &params) };
+        }
+        upload.done(queue);
+        queue.faults().check()
     }
 
     /// Waits for what was packed; whether some of it was too large for its format since the last
@@ -185,32 +218,42 @@ impl Packer {
         Format::ALL.into_iter().zip(self.kept).filter(|&(_, bytes)| bytes > 0)
     }
 
-    /// Where rows of a tensor are on the device as a file has them, until the next ones.
-    fn bring(
-        &mut self,
-        queue: &Queue,
-        tensor: &Tensor<'_>,
-        rows: Range<usize>,
-    ) -> Result<u64, BackendError> {
-        let Tensor { dtype, cols, source, .. } = *tensor;
-        let row_bytes = dtype.row_bytes(cols).expect("columns are whole blocks");
-        let bytes = rows.len() * row_bytes;
-        if self.piece.as_ref().is_none_or(|piece| piece.bytes() < bytes) {
-            self.piece = Some(Memory::new(queue.context(), bytes.max(PIECE_BYTES))?);
-        }
-        let piece = self.piece.as_ref().expect("was just made");
-        match source {
-            Source::Bytes(_) => queue.upload_to(piece, 0, &tensor.bytes(rows))?,
-            Source::Noise(noise) => {
-                let noise = noise.from_row(rows.start);
-                self.noise.make(queue, noise, dtype, (rows.len(), cols), piece);
-            }
-        }
-        Ok(piece.at(0))
-    }
-
     /// Gives the room for pieces back, once all weights are there.
     pub(crate) fn finish(&mut self) {
-        self.piece = None;
+        self.upload = None;
+    }
+}
+
+impl<'a> Placed<'a> {
+    /// Rows that fit on the device together; each piece but the last is whole units.
+    fn pieces(self) -> impl Iterator<Item = Piece<'a>> {
+        let Self { tensor, format, units } = self;
+        let row_bytes = tensor.dtype.row_bytes(tensor.cols).expect("columns are whole blocks");
+        let most = (PIECE_BYTES / row_bytes.max(1) / UNIT_OUTPUTS).max(1) * UNIT_OUTPUTS;
+        (0..tensor.rows).step_by(most).map(move |first| Piece {
+            tensor,
+            rows: first..tensor.rows.min(first + most),
+            format,
+            units: units + format.bytes(first, tensor.cols) as u64,
+        })
+    }
+}
+
+impl<'a> Piece<'a> {
+    fn row_bytes(&self) -> usize {
+        self.tensor.dtype.row_bytes(self.tensor.cols).expect("columns are whole blocks")
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.len() * self.row_bytes()
+    }
+
+    /// Whether no file has it.
+    fn is_made(&self) -> bool {
+        matches!(self.tensor.source, Source::Noise(_))
+    }
+
+    fn slice(&self) -> Cow<'a, [u8]> {
+        self.tensor.bytes(self.rows.clone())
     }
 }

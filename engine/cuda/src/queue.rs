@@ -127,11 +127,11 @@ impl Queue {
         done.map_err(device_error)
     }
 
-    /// Copies to page-locked memory.
+    /// Copies to or from page-locked memory.
     ///
     /// # Safety
     /// Both sides cover the bytes, and the host doesn't touch its side before an event after this.
-    pub(crate) unsafe fn download(&self, from: u64, to: u64, bytes: usize) {
+    pub(crate) unsafe fn copy(&self, from: u64, to: u64, bytes: usize) {
         if bytes > 0 {
             // SAFETY: the caller's promise; page-locked addresses are the device's too.
             let done =

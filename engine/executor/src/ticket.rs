@@ -31,7 +31,8 @@ fn engine_error(error: BackendError) -> EngineError {
     match error {
         BackendError::Device(text) => EngineError::Device(text),
         BackendError::Lost(text) => EngineError::Lost(text),
-        other @ (BackendError::OutOfMemory { .. }
+        other @ (BackendError::Inputs { .. }
+        | BackendError::OutOfMemory { .. }
         | BackendError::Unkept { .. }
         | BackendError::Unsupported(_)) => EngineError::Device(other.to_string()),
     }
