@@ -110,6 +110,12 @@ pub trait Backend: Sized + 'static {
         dtype.row_bytes(cols).unwrap_or(0).saturating_mul(rows)
     }
 
+    /// The same for [`Self::exact_matrix`].
+    #[must_use]
+    fn exact_matrix_bytes(&self, dtype: DType, rows: usize, cols: usize) -> usize {
+        self.matrix_bytes(dtype, rows, cols)
+    }
+
     /// Bytes that [`Self::step`] takes on the device, with caches of this shape.
     #[must_use]
     fn step_bytes(

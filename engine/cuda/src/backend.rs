@@ -245,6 +245,10 @@ impl Backend for CudaBackend {
         self.packer.format(dtype, Rounding::Allowed).bytes(rows, cols)
     }
 
+    fn exact_matrix_bytes(&self, dtype: DType, rows: usize, cols: usize) -> usize {
+        self.packer.format(dtype, Rounding::Forbidden).bytes(rows, cols)
+    }
+
     fn step_bytes(
         rows_max: usize,
         tokens_max: usize,

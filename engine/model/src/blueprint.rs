@@ -49,6 +49,14 @@ impl<'a> Blueprint<'a> {
         self.placement.find(Place::Output, 0).is_empty()
     }
 
+    /// Whether a weight must not be rounded to fewer bits than it has. Routers: rounded scores would
+    /// choose other experts. An embedding that is only looked up: a step reads few rows of it, so
+    /// fewer bits would save no time.
+    pub(crate) fn is_exact(&self, place: Place) -> bool {
+        matches!(place, Place::Router | Place::SharedRouter)
+            || place == Place::Embedding && !self.ties_output()
+    }
+
     /// Bytes of all weights as a backend keeps them; with a type, about those that they would take
     /// if all matrices had it.
     #[must_use]
@@ -57,7 +65,15 @@ impl<'a> Blueprint<'a> {
             let experts = place.experts(&self.spec).unwrap_or(1);
             let number = (experts / tensors.len().max(1)).max(1) as u64;
             let each = tensors.iter().map(|tensor| match place.kind() {
-                Kind::Matrix => matrix_bytes(backend, tensor, number, dtype),
+                Kind::Matrix => {
+                    let (rows, cols, dtype) = matrix(tensor, number, dtype);
+                    let bytes = if self.is_exact(place) {
+                        backend.exact_matrix_bytes(dtype, rows, cols)
+                    } else {
+                        backend.matrix_bytes(dtype, rows, cols)
+                    };
+                    (bytes as u64).saturating_mul(number)
+                }
                 Kind::Bias | Kind::Norm => tensor.num_elements() * 4,
                 // The host keeps them.
                 Kind::Divisors => 0,
@@ -84,13 +100,8 @@ impl<'a> Blueprint<'a> {
     }
 }
 
-/// Bytes that a backend needs for the `number` matrices that a tensor holds.
-fn matrix_bytes<B: Backend>(
-    backend: &B,
-    tensor: &TensorInfo,
-    number: u64,
-    wished: Option<DType>,
-) -> u64 {
+/// Rows, columns and type of the `number` matrices that a tensor holds.
+fn matrix(tensor: &TensorInfo, number: u64, wished: Option<DType>) -> (usize, usize, DType) {
     let narrow = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     let cols = tensor.dimensions[0];
     let rows = tensor.num_elements() / cols / number;
@@ -99,5 +110,5 @@ fn matrix_bytes<B: Backend>(
         Some(wished) => Some(wished).filter(whole).unwrap_or(DType::F16),
         None => tensor.element.dtype.expect("places take supported types alone"),
     };
-    (backend.matrix_bytes(dtype, narrow(rows), narrow(cols)) as u64).saturating_mul(number)
+    (narrow(rows), narrow(cols), dtype)
 }

@@ -50,7 +50,7 @@ impl<B: Backend> Decoder<B> {
         let spec = blueprint.spec().clone();
         let mut loader = Loader { backend, blueprint };
         let ropes = loader.ropes()?;
-        let embedding = loader.embedding()?;
+        let embedding = loader.matrix(&[Place::Embedding], 0)?;
         let layers = (0..spec.layers.len())
             .map(|layer| Layer::load(&mut loader, layer))
             .collect::<Result<Vec<_>, _>>()?;

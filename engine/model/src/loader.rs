@@ -22,28 +22,10 @@ impl<'a, B: Backend> Loader<'a, B> {
         let tensors = places.iter().map(|&place| self.tensor(place, layer));
         let held = tensors.map(|tensor| self.hold(tensor)).collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<_> = held.iter().map(|held| held.matrix(0, 1)).collect();
-        self.backend.matrix(&parts).map_err(|error| kept(held.first(), error))
-    }
-
-    /// The table of embeddings. Of one that is only looked up, a step reads few rows: fewer bits
-    /// would save no time.
-    pub(crate) fn embedding(&mut self) -> Result<B::Matrix, ModelError> {
-        if self.blueprint.ties_output() {
-            self.matrix(&[Place::Embedding], 0)
-        } else {
-            self.exact_matrix(Place::Embedding, 0)
-        }
-    }
-
-    /// A weight that must not be rounded to fewer bits than it has.
-    pub(crate) fn exact_matrix(
-        &mut self,
-        place: Place,
-        layer: usize,
-    ) -> Result<B::Matrix, ModelError> {
-        let held = self.hold(self.tensor(place, layer))?;
-        let matrix = self.backend.exact_matrix(&[held.matrix(0, 1)]);
-        matrix.map_err(|error| kept(Some(&held), error))
+        let exact = places.iter().any(|&place| self.blueprint.is_exact(place));
+        let matrix =
+            if exact { self.backend.exact_matrix(&parts) } else { self.backend.matrix(&parts) };
+        matrix.map_err(|error| kept(held.first(), error))
     }
 
     /// One weight for each expert, each of the outputs of its tensors at `places`.

@@ -28,8 +28,7 @@ impl<B: Backend> MixtureWeights<B> {
     pub(crate) fn load(loader: &mut Loader<'_, B>, layer: usize) -> Result<Self, ModelError> {
         let shared = loader.blueprint.spec().mixture.and_then(|mixture| mixture.shared);
         Ok(Self {
-            // Rounded scores would choose other experts, and a router is small.
-            router: loader.exact_matrix(Place::Router, layer)?,
+            router: loader.matrix(&[Place::Router], layer)?,
             gate_up: loader.experts(&[Place::ExpertGate, Place::ExpertUp], layer)?,
             down: loader.experts(&[Place::ExpertDown], layer)?,
             shared: shared.map(|_| Shared::load(loader, layer)).transpose()?,
@@ -62,7 +61,7 @@ impl<B: Backend> Shared<B> {
     fn load(loader: &mut Loader<'_, B>, layer: usize) -> Result<Self, ModelError> {
         let gate_up = [Place::SharedGate, Place::SharedUp];
         let mlp = Gated::load(loader, gate_up, Place::SharedDown, layer)?;
-        Ok(Self { mlp, gate: loader.exact_matrix(Place::SharedRouter, layer)? })
+        Ok(Self { mlp, gate: loader.matrix(&[Place::SharedRouter], layer)? })
     }
 
     /// `out += sigmoid(gate(x)) * expert(x)`.
