@@ -72,7 +72,9 @@ fn families_are_near_their_references() {
     }
 }
 
-/// The same with weights in eight bits, which lose a part of 32 at most.
+/// The same with weights in eight bits, each off by a part of 32 at most: a tenth of the logits'
+/// size on the way through these layers, more where positions choose other experts for it. What is
+/// wrong is off by all of it; that products are those of the rounded weights is tested by itself.
 #[test]
 fn families_in_eight_bits_are_not_far_from_their_references() {
     let cases = reference::cases(include_str!("../golden/families.json"));
@@ -82,7 +84,7 @@ fn families_in_eight_bits_are_not_far_from_their_references() {
         let mut engine = engine(cuda, &reference::open(&format!("families/{name}")));
         let error = case.error(&one_by_one(&mut engine, case.text()));
         println!("{name} in eight bits: {error:?}");
-        assert!(error.mean < 0.2 && error.largest < 1.0, "{name}: {error:?}");
+        assert!(error.mean < 0.4 && error.largest < 3.0, "{name}: {error:?}");
     }
 }
 
