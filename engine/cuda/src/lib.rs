@@ -6,11 +6,11 @@
 //! model, request or scheduler. Start reading at `backend.rs`; each operation is a kernel in
 //! `kernels/` and its launch in the file of the same name here.
 //!
-//! Numbers. Plain weights are bf16, or floats of eight bits if that is asked for; of quantised ones,
-//! those in four, six and eight bits with a scale, or a scale and a minimum, keep their codes and
-//! become bf16 inside the product. Their scales and minimums are bf16, too: a part of 512 of a scale
-//! is lost, far less than the codes lost before. Products are the tensor cores', of bf16 with sums
-//! in f32. So activations are f32 but where a product reads them: whoever writes such a buffer
+//! Numbers. Plain weights are bf16, or floats of eight bits if that is asked for; of quantised
+//! ones, those in four, six and eight bits with a scale, or a scale and a minimum, keep their codes
+//! and become bf16 inside the product. Their scales and minimums are bf16, too: a part of 512 of a
+//! scale is lost, far less than the codes lost before. Products are the tensor cores', of bf16 with
+//! sums in f32. So activations are f32 but where a product reads them: whoever writes such a buffer
 //! rounds it, once, to bf16. The residual, projections, scores, logits and experts' outputs lose
 //! nothing. Keys and values are f16, three bits finer than bf16.
 //!

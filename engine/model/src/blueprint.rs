@@ -49,9 +49,9 @@ impl<'a> Blueprint<'a> {
         self.placement.find(Place::Output, 0).is_empty()
     }
 
-    /// Whether a weight must not be rounded to fewer bits than it has. Routers: rounded scores would
-    /// choose other experts. An embedding that is only looked up: a step reads few rows of it, so
-    /// fewer bits would save no time.
+    /// Whether a weight must not be rounded to fewer bits than it has. Routers: rounded scores
+    /// would choose other experts. An embedding that is only looked up: a step reads few rows of
+    /// it, so fewer bits would save no time.
     pub(crate) fn is_exact(&self, place: Place) -> bool {
         matches!(place, Place::Router | Place::SharedRouter)
             || place == Place::Embedding && !self.ties_output()
