@@ -6,7 +6,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the program's output")]
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine_contract::{Outcome, Sampled, Sampling, StepOutput, StepPlan, TokenId};
 use runtime_core::{Limits, PrefixCache, Request, RequestId, Scheduler, Tick, Updates};
@@ -96,9 +96,9 @@ fn answer(plan: &StepPlan) -> StepOutput {
         .rows
         .iter()
         .filter(|row| row.sample.is_some())
-        .map(|row| Sampled { sequence: row.sequence, outcome: Outcome::Token(TokenId(7)) })
+        .map(|row| Sampled::bare(row.sequence, Outcome::Token(TokenId(7))))
         .collect();
-    StepOutput { step: plan.step, sampled }
+    StepOutput { step: plan.step, sampled, gap: Duration::ZERO }
 }
 
 fn quantile(values: &mut [f64], q: f64) -> f64 {

@@ -93,7 +93,7 @@ impl Model {
             head_norm: b.vector(&vec![1.0; shape.heads.dim])?,
             layers,
             scratch: Scratch::new(b, shape, rows, tokens)?,
-            step: b.step(rows, tokens, blocks)?,
+            step: b.step(rows, tokens, blocks, shape.vocab)?,
         })
     }
 
@@ -125,7 +125,7 @@ impl Model {
             let last = layout.tokens.len();
             let (tokens, blocks) = (first..last, from..layout.blocks.len());
             layout.spans.push(Span { tokens, start, blocks });
-            let draw = Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
+            let draw = Draw::GREEDY;
             let position = (start + count) as u32;
             layout.samples.push(Sample { token: last - 1, seat, position, draw });
         }

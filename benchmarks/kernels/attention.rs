@@ -55,7 +55,7 @@ pub(crate) fn attention(backend: &mut CpuBackend) -> Result<(), BackendError> {
             }
         }
         let tokens = sequences * len;
-        let mut step = backend.step(sequences, tokens, num_blocks)?;
+        let mut step = backend.step(sequences, tokens, num_blocks, 1)?;
         backend.stage(&layout, &mut step);
         let mut qkv = filled(backend, tokens, heads.qkv_width())?;
         let mut out = backend.buffer(tokens, heads.out_width())?;

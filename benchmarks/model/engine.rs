@@ -98,6 +98,7 @@ impl Engine {
             tokens: if fresh { text(seat, tokens, info.vocab) } else { RowTokens::Device },
             table: if fresh { TableChange::Fresh(new) } else { TableChange::Extend(new) },
             sample: Some(self.sampling.clone()),
+            num_prompt: 1,
         }
     }
 }

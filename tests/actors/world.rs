@@ -29,7 +29,7 @@ pub(crate) struct Options {
 }
 
 /// What came out of a generation.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Heard {
     pub(crate) text: String,
     pub(crate) num_tokens: u32,
@@ -138,7 +138,7 @@ pub(crate) async fn listen(mut generation: Generation) -> Heard {
     let (mut text, mut num_tokens, mut num_deltas) = (String::new(), 0, 0);
     loop {
         match next(&mut generation).await.expect("there is an end") {
-            Delta::Text { text: more, num_tokens: count } => {
+            Delta::Text { text: more, num_tokens: count, .. } => {
                 text += &more;
                 num_tokens += count;
                 num_deltas += 1;

@@ -18,7 +18,15 @@ fn jobs() -> Vec<Job> {
         let length = if nth == 0 { 1 } else { 1 + dice.below(1 << (1 + nth % 8)).min(199) };
         let from = dice.below(pool.len() - length);
         let sampling = if nth.is_multiple_of(4) {
-            Sampling { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, seed: nth as u64 }
+            let seed = nth as u64;
+            Sampling {
+                temperature: 0.8,
+                top_k: 40,
+                top_p: 0.95,
+                min_p: 0.02,
+                seed,
+                ..Sampling::PLAIN
+            }
         } else {
             Sampling::GREEDY
         };

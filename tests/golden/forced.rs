@@ -75,6 +75,7 @@ fn rows(texts: &[Text], step: usize, block_size: usize) -> Vec<Row> {
             tokens: RowTokens::Host(tokens, start..end),
             table,
             sample: Some(Arc::new(Sampling::GREEDY)),
+            num_prompt: text.first as u32,
         });
     }
     rows

@@ -77,7 +77,7 @@ impl<'a> Scheduled<'a> {
             max_tokens: u32::try_from(job.outputs).expect("a small number"),
             min_tokens: 0,
             stop_tokens: Arc::new([]),
-            sampling: Arc::new(job.sampling),
+            sampling: Arc::new(job.sampling.clone()),
             salt: 0,
         }
     }

@@ -4,6 +4,7 @@
 
 mod client;
 mod harness;
+mod logprobs;
 
 mod disconnect;
 mod drain;

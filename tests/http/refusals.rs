@@ -1,6 +1,7 @@
 //! What is refused: each with its exact status, `param` and `code`, and the server serves on.
 
-use serde_json::{Value, json};
+use engine_contract::BIASES_MAX;
+use serde_json::{Map, Value, json};
 use tests::bytes::{CONTEXT, VOCAB};
 
 use crate::client::{Client, request};
@@ -50,15 +51,17 @@ fn shared() -> Vec<Case> {
     wrong("metadata", kind, json!([1, "a", []]));
     for field in ["presence_penalty", "frequency_penalty", "repetition_penalty"] {
         wrong(field, kind, json!(["0", true, [], {}]));
-        wrong(field, unsupported, json!([0.5, -2]));
+        wrong(field, value, json!([-2.5, 1e300]));
     }
+    wrong("repetition_penalty", value, json!([0, -1]));
     wrong("best_of", unsupported, json!([2]));
     wrong("echo", unsupported, json!([true]));
     wrong("echo", kind, json!(["false", 0]));
-    wrong("logit_bias", unsupported, json!([{"1": 5}]));
+    wrong("logit_bias", kind, json!([1, "1", [1]]));
     wrong("response_format", unsupported, json!([{"type": "json_object"}, "text", 1]));
     wrong("guided_json", unsupported, json!([{}, "{}", false]));
     wrong("prompt_logprobs", unsupported, json!([1]));
+    cases.extend(of_biases());
     cases.extend([
         (json!({"stop": [""]}), "stop[0]", value),
         (json!({"stop": ""}), "stop", value),
@@ -80,6 +83,18 @@ fn shared() -> Vec<Case> {
         (json!({"model": null}), "model", value),
     ]);
     cases
+}
+
+fn of_biases() -> Vec<Case> {
+    let (kind, value) = ("invalid_type", "invalid_value");
+    let many: Map<_, _> = (0..=BIASES_MAX).map(|token| (token.to_string(), json!(1))).collect();
+    vec![
+        (json!({"logit_bias": {"1": "5"}}), "logit_bias.1", kind),
+        (json!({"logit_bias": {"1": 101}}), "logit_bias.1", value),
+        (json!({"logit_bias": {"a": 1}}), "logit_bias.a", value),
+        (json!({"logit_bias": {VOCAB.to_string(): 1}}), "logit_bias.258", value),
+        (json!({"logit_bias": many}), "logit_bias", value),
+    ]
 }
 
 fn of_chats() -> Vec<Case> {
@@ -121,9 +136,10 @@ fn of_chats() -> Vec<Case> {
         ),
         (json!({"tools": [{"type": "function"}]}), "tools", unsupported),
         (json!({"tool_choice": "required"}), "tool_choice", unsupported),
-        (json!({"logprobs": true}), "logprobs", unsupported),
         (json!({"logprobs": 1}), "logprobs", kind),
-        (json!({"top_logprobs": 5}), "top_logprobs", unsupported),
+        (json!({"top_logprobs": 5}), "top_logprobs", value),
+        (json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs", value),
+        (json!({"logprobs": true, "top_logprobs": true}), "top_logprobs", kind),
         (json!({"chat_template": "{{ 1 }}"}), "chat_template", unsupported),
         (json!({"modalities": ["audio"]}), "modalities", unsupported),
         (json!({"max_tokens": 3, "max_completion_tokens": 4}), "max_tokens", value),
@@ -145,7 +161,8 @@ fn of_completions() -> Vec<Case> {
         (json!({"prompt": [1, -1]}), "prompt[1]", value),
         (json!({"prompt": [0, VOCAB]}), "prompt[1]", value),
         (json!({"prompt": vec![1; CONTEXT as usize]}), "prompt", "context_length_exceeded"),
-        (json!({"logprobs": 0}), "logprobs", unsupported),
+        (json!({"logprobs": 21}), "logprobs", value),
+        (json!({"logprobs": true}), "logprobs", kind),
         (json!({"suffix": "end"}), "suffix", unsupported),
         (json!({"max_tokens": 4, "max_completion_tokens": 3}), "max_completion_tokens", value),
     ]

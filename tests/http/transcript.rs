@@ -9,8 +9,8 @@ use tests::fake::says;
 use crate::client::request;
 use crate::harness::{MODEL, World, eventually};
 
-const CHAT: &str = "/v1/chat/completions";
-const COMPLETIONS: &str = "/v1/completions";
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const COMPLETIONS: &str = "/v1/completions";
 
 /// Everything that the server sends for one request, with what differs from run to run replaced.
 ///
@@ -77,11 +77,11 @@ fn replace_after(line: &str, mark: &str, second: &str, end: &str, with: &str) ->
     format!("{}{with}{}", &line[..from], &line[to..])
 }
 
-fn check(path: &str, fields: &Value, expected: Expect) {
+pub(crate) fn check(path: &str, fields: &Value, expected: Expect) {
     expected.assert_eq(&exchange(path, fields));
 }
 
-fn messages() -> Value {
+pub(crate) fn messages() -> Value {
     json!([{"role": "user", "content": "hi"}])
 }
 

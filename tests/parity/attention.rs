@@ -81,7 +81,8 @@ impl Case {
             CacheShape { dtype: DType::F16, num_blocks, block_size, heads: keys_values, dim };
         let mut cache = b.cache(shape).expect("a working device");
         let tokens = self.sequences.iter().map(|sequence| sequence.length).sum();
-        let mut step = b.step(self.sequences.len(), tokens, num_blocks).expect("a working device");
+        let mut step =
+            b.step(self.sequences.len(), tokens, num_blocks, 1).expect("a working device");
         let (width, out_width) = (self.shape.heads.qkv_width(), self.shape.heads.out_width());
         let empty = |sequence: &Sequence| vec![f32::NAN; sequence.length * out_width];
         let mut all: Vec<_> = self.sequences.iter().map(empty).collect();
@@ -174,7 +175,7 @@ fn what_is_far_along_turns_by_the_right_angle() {
     let (block_size, width) = (case.block_size, shape.heads.qkv_width());
     let cache = CacheShape { dtype: DType::F16, num_blocks: 1, block_size, heads: 1, dim: 64 };
     let mut cache = cuda.cache(cache).expect("a working device");
-    let mut step = cuda.step(1, 1, 1).expect("a working device");
+    let mut step = cuda.step(1, 1, 1, 1).expect("a working device");
     for position in [1_000, 99_999, 1_000_003] {
         let mut layout = case.layout(&[(0, 0..1)]);
         layout.positions[0] = position;

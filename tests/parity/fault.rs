@@ -25,7 +25,7 @@ fn an_illegal_address_loses_the_device() {
         return;
     }
     let mut layout = lone_rows(vec![0], &mut Dice::new(0));
-    let mut step = cuda.step(1, 1, 1).expect("a working device");
+    let mut step = cuda.step(1, 1, 1, 1).expect("a working device");
     let x = cuda.floats(1024, &[0.0; 1024]);
     let mut out = cuda.buffer(1, 1024).expect("a working device");
     // A row that lies far beyond all memory.

@@ -29,6 +29,8 @@ mod products;
 #[expect(dead_code, reason = "more is there for the CPU")]
 mod reference;
 mod rows;
+#[path = "../../engine/executor/tests/engine/tallies.rs"]
+mod tallies;
 mod weights;
 
 use engine_cuda::{CudaBackend, OpenError};

@@ -138,9 +138,16 @@ fn tokens_do_not_depend_on_the_batch() {
         let first = nth / 6 % 10;
         let prompt = text[first..][..1 + nth / 2 % (text.len() - first)].to_vec();
         let sampling = match nth % 3 {
-            0 => {
-                Sampling { temperature: 1.0, top_k: 50, top_p: 0.95, min_p: 0.01, seed: nth as u64 }
-            }
+            0 => Sampling {
+                top_k: 50,
+                top_p: 0.95,
+                min_p: 0.01,
+                seed: nth as u64,
+                frequency_penalty: nth as f32 / 100.0,
+                logprobs: nth.is_multiple_of(2).then_some(4),
+                ..Sampling::PLAIN
+            },
+            1 => Sampling { repetition_penalty: 1.1, presence_penalty: 0.5, ..Sampling::GREEDY },
             _ => Sampling::GREEDY,
         };
         jobs.push(Job { prompt, outputs: 20 + nth % 64, sampling });

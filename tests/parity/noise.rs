@@ -16,7 +16,7 @@ use crate::{gpu, models, reference};
 /// Every weight of a table, as bits.
 fn bits(cuda: &mut CudaBackend, tensor: Tensor<'_>) -> Vec<u32> {
     let rows = tensor.rows;
-    let mut step = cuda.step(rows, rows, rows).expect("a working device");
+    let mut step = cuda.step(rows, rows, rows, 1).expect("a working device");
     let layout = lone_rows((0..rows as u32).collect(), &mut Dice::new(0));
     cuda.stage(&layout, &mut step);
     let table = cuda.matrix(&[tensor]).expect("a working device");

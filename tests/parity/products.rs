@@ -97,7 +97,7 @@ fn products_with_parts_of_several_types() {
 /// Draws nothing in particular from the last position of each of some lone rows.
 pub(crate) fn lone_rows(tokens: Vec<u32>, dice: &mut Dice) -> StepLayout {
     let count = tokens.len();
-    let draw = Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
+    let draw = Draw::GREEDY;
     let mut kept: Vec<_> = (0..count).collect();
     dice.shuffle(&mut kept);
     let sample = |token: &usize| Sample { token: *token, seat: *token, position: 1, draw };
@@ -107,8 +107,8 @@ pub(crate) fn lone_rows(tokens: Vec<u32>, dice: &mut Dice) -> StepLayout {
         slots: (0..count as u32).collect(),
         spans: (0..count).map(|i| Span { tokens: i..i + 1, start: 0, blocks: i..i + 1 }).collect(),
         blocks: (0..count as u32).collect(),
-        inherits: Vec::new(),
         samples: kept[..count.div_ceil(2)].iter().map(sample).collect(),
+        ..StepLayout::default()
     }
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn lone_rows(tokens: Vec<u32>, dice: &mut Dice) -> StepLayout {
 fn rows_of_tables_and_of_activations() {
     fn run<B: Ends>(backend: &mut B, table: &Weight, layout: &StepLayout) -> [Vec<f32>; 2] {
         let count = layout.tokens.len();
-        let mut step = backend.step(count, count, count).expect("a working device");
+        let mut step = backend.step(count, count, count, 1).expect("a working device");
         backend.stage(layout, &mut step);
         let matrix = backend.matrix(&[table.tensor()]).expect("a working device");
         let mut out = backend.poisoned(count, table.cols);

@@ -5,6 +5,7 @@
 //! computed when they are launched; their results are handed out later, in order.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use engine_contract::{
     BlockId, Outcome, Row, RowTokens, Sampled, SequenceId, StepId, StepOutput, StepPlan,
@@ -100,10 +101,10 @@ impl Engine {
             assert_eq!(row.sample.is_some(), is_last, "{:?} samples at its end", row.sequence);
             if row.sample.is_some() {
                 let outcome = self.sample(row, mine, rng.chance(not_finite));
-                sampled.push(Sampled { sequence: row.sequence, outcome });
+                sampled.push(Sampled::bare(row.sequence, outcome));
             }
         }
-        let output = StepOutput { step: plan.step, sampled };
+        let output = StepOutput { step: plan.step, sampled, gap: Duration::ZERO };
         self.launched.push_back(Launched { output, reach });
     }
 

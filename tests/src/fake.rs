@@ -6,10 +6,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine_contract::{
-    EngineError, EngineInfo, Executor, Outcome, RowTokens, Sampled, SeatId, SequenceId, StepId,
-    StepOutput, StepPlan, TableChange, Ticket, TokenId,
+    EngineError, EngineInfo, Executor, Logprob, Logprobs, Outcome, RowTokens, Sampled, Sampling,
+    SeatId, SequenceId, StepId, StepOutput, StepPlan, TableChange, Ticket, TokenId,
 };
 use parking_lot::{Condvar, Mutex};
 use runtime::ExecutorFactory;
@@ -179,6 +180,14 @@ impl Fake {
         state.plans[from..].iter().map(sequences).collect()
     }
 
+    /// How every token of the steps launched so far was to be drawn, over all engines.
+    #[must_use]
+    pub fn samplings(&self) -> Vec<Arc<Sampling>> {
+        let state = self.shared.state.lock();
+        let rows = state.plans.iter().flat_map(|plan| &plan.rows);
+        rows.filter_map(|row| row.sample.clone()).collect()
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.shared.state.lock());
         self.shared.changed.notify_all();
@@ -216,7 +225,10 @@ impl FakeExecutor {
                 let prompt_len = *self.prompt_lens.entry(row.sequence).or_insert(end);
                 let token = (self.shared.speech)(known, end - prompt_len);
                 known.push(token);
-                sampled.push(Sampled { sequence: row.sequence, outcome: Outcome::Token(token) });
+                let outcome = Outcome::Token(token);
+                let logprobs = row.sample.as_ref().and_then(|sampling| sampling.logprobs);
+                let logprobs = logprobs.map(|top| Box::new(made_up(token, top)));
+                sampled.push(Sampled { sequence: row.sequence, outcome, logprobs });
             }
         }
         sampled
@@ -229,7 +241,8 @@ impl Executor for FakeExecutor {
     }
 
     fn launch(&mut self, plan: StepPlan) -> Result<Box<dyn Ticket>, EngineError> {
-        let mut output = StepOutput { step: plan.step, sampled: self.sample(&plan) };
+        let mut output =
+            StepOutput { step: plan.step, sampled: self.sample(&plan), gap: Duration::ZERO };
         let (number, fault) = {
             let mut state = self.shared.state.lock();
             let number = state.plans.len();
@@ -244,6 +257,15 @@ impl Executor for FakeExecutor {
         }
         Ok(Box::new(FakeTicket { shared: Arc::clone(&self.shared), number, fault, output }))
     }
+}
+
+/// The token is likely, and each of the next ones in the vocabulary less so by a power of e.
+fn made_up(token: TokenId, top: u32) -> Logprobs {
+    let logprob = |nth: u32| Logprob {
+        token: TokenId((token.0 + nth) % bytes::VOCAB),
+        logprob: -0.5 - nth as f32,
+    };
+    Logprobs { drawn: logprob(0).logprob, top: (0..top).map(logprob).collect() }
 }
 
 struct FakeTicket {

@@ -54,6 +54,8 @@ struct Events<S, W> {
     /// Data that is due before the next delta.
     due: VecDeque<String>,
     phase: Phase,
+    /// Characters of tokens that log-probabilities were said of.
+    written: usize,
     wire: PhantomData<fn() -> W>,
 }
 
@@ -71,16 +73,17 @@ enum Phase {
 impl<S: Stream<Item = Delta> + Unpin, W: Wire> Events<S, W> {
     fn new(deltas: S, frame: Frame, access: Rc<Access>, silence: Silence) -> Self {
         let (due, phase) = (VecDeque::new(), Phase::Opening);
-        Self { deltas, frame, access, silence, due, phase, wire: PhantomData }
+        Self { deltas, frame, access, silence, due, phase, written: 0, wire: PhantomData }
     }
 
     fn hear(&mut self, delta: Delta) {
         match delta {
-            Delta::Text { text, num_tokens } => {
+            Delta::Text { text, num_tokens, logprobs } => {
                 self.access.heard(num_tokens);
                 self.open();
-                if !text.is_empty() {
-                    self.due.push_back(self.frame.text::<W>(&text));
+                if !text.is_empty() || !logprobs.is_empty() {
+                    let logprobs = W::logprobs(&logprobs, &mut self.written);
+                    self.due.push_back(self.frame.text::<W>(&text, &logprobs));
                 }
             }
             Delta::End { finish, usage } => {

@@ -1,5 +1,7 @@
 //! The trait that a device implements.
 
+use std::time::Duration;
+
 use crate::{
     Activation, AttentionShape, BackendError, CacheShape, DType, DeviceMemory, ExpertInput, Heads,
     Rope, Router, StepLayout, Tensor,
@@ -85,7 +87,7 @@ pub trait Backend: Sized + 'static {
     #[must_use]
     fn cache_bytes(shape: CacheShape) -> usize;
 
-    /// Room for the layout of any step within these sizes.
+    /// Room for the layout of any step within these sizes, and for tallies over `vocab` tokens.
     ///
     /// # Errors
     /// Out of memory.
@@ -94,6 +96,7 @@ pub trait Backend: Sized + 'static {
         rows_max: usize,
         tokens_max: usize,
         blocks_max: usize,
+        vocab: usize,
     ) -> Result<Self::Step, BackendError>;
 
     /// Memory of the device; `None` where it is the machine's own, which nobody has for himself.
@@ -122,6 +125,7 @@ pub trait Backend: Sized + 'static {
         _rows_max: usize,
         _tokens_max: usize,
         _blocks_max: usize,
+        _vocab: usize,
         _cache: CacheShape,
     ) -> usize {
         0
@@ -300,7 +304,7 @@ pub trait Backend: Sized + 'static {
     fn gather(&mut self, x: &Self::Buffer, step: &Self::Step, out: &mut Self::Buffer);
 
     /// Draws a token from each row of logits, one row for each sample, and remembers it at its
-    /// seat.
+    /// seat, in its tally too if the row has penalties. The logits stay as they are.
     fn sample(&mut self, logits: &Self::Buffer, step: &Self::Step);
 
     /// Marks the end of the step; its tokens can be waited for.
@@ -309,10 +313,30 @@ pub trait Backend: Sized + 'static {
 
 /// The end of a step, waited for on any thread.
 pub trait Event: Send + 'static {
-    /// Blocks until the step has ended; the drawn tokens in sample order, `None` where the logits
-    /// were not finite.
+    /// Blocks until the step has ended, and says what it drew.
     ///
     /// # Errors
     /// The first device error of the step.
-    fn wait(self) -> Result<Vec<Option<u32>>, BackendError>;
+    fn wait(self) -> Result<Drawn, BackendError>;
+}
+
+/// What a step drew.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Drawn {
+    /// For each sample its token, `None` where the logits were not finite.
+    pub tokens: Vec<Option<u32>>,
+    /// For each sample that asked for them and has a token.
+    pub logprobs: Vec<Logprobs>,
+    /// From the end of the step before to the begin of this one, on the device; zero for the first.
+    pub gap: Duration,
+}
+
+/// Logarithms of probabilities, of the softmax of the logits as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logprobs {
+    /// Of the drawn token.
+    pub drawn: f32,
+    /// Of the most likely tokens, as many as were asked for and there are: the most likely first,
+    /// and of equal ones the lowest id.
+    pub top: Vec<(u32, f32)>,
 }

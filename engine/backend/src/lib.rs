@@ -17,10 +17,12 @@ mod memory;
 pub mod noise;
 mod shape;
 
-pub use backend::{Backend, Event};
+pub use backend::{Backend, Drawn, Event, Logprobs};
 pub use dtype::{DType, Source, Tensor};
 pub use error::BackendError;
-pub use layout::{Draw, Inherit, Sample, Span, StepLayout};
+pub use layout::{
+    BIASES_MAX, Bias, Draw, Inherit, LOGPROBS_MAX, Penalties, Said, Sample, Span, StepLayout, Tally,
+};
 pub use memory::DeviceMemory;
 pub use noise::Noise;
 pub use shape::{

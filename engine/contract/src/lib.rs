@@ -23,6 +23,6 @@ pub use error::EngineError;
 pub use executor::{Executor, Ticket};
 pub use id::{BlockId, SeatId, SequenceId, StepId, TokenId};
 pub use info::EngineInfo;
-pub use output::{Outcome, Sampled, StepOutput};
+pub use output::{Logprob, Logprobs, Outcome, Sampled, StepOutput};
 pub use plan::{Row, RowTokens, StepPlan, Stop, TableChange};
-pub use sampling::Sampling;
+pub use sampling::{BIASES_MAX, Bias, LOGPROBS_MAX, Sampling};

@@ -35,6 +35,8 @@ pub struct Row {
     /// How to draw the token that follows the row's last position; `None` for a prefill chunk that
     /// is not the last.
     pub sample: Option<Arc<Sampling>>,
+    /// How many of the sequence's tokens were given; those after them were drawn.
+    pub num_prompt: u32,
 }
 
 /// Where a row's input tokens are.
@@ -43,7 +45,8 @@ pub enum RowTokens {
     /// The one token that the seat's previous row sampled. It may still be in flight: the engine
     /// reads it from its own memory.
     Device,
-    /// Tokens that the host knows: the range of the shared text of the sequence.
+    /// Tokens that the host knows: the range of the shared text of the sequence. A seat's first row
+    /// that draws has its tokens here, and the text from the first position on.
     Host(Arc<[TokenId]>, Range<usize>),
 }
 

@@ -1,9 +1,13 @@
 //! [`CpuBackend`]: every operation, in the order they are called, on the team's threads.
 
-use std::{num::NonZero, thread::available_parallelism};
+use std::{
+    num::NonZero,
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
 
 use engine_backend::{
-    Activation, AttentionShape, Backend, BackendError, CacheShape, ExpertInput, Heads, Rope,
+    Activation, AttentionShape, Backend, BackendError, CacheShape, Drawn, ExpertInput, Heads, Rope,
     Router, StepLayout, Tensor,
 };
 
@@ -22,9 +26,10 @@ use crate::{
     norm::{add, head_rms_norm, rms_norm},
     rope::{Angles, rope_and_store},
     route::{Routes, route},
-    sample::{self, sample},
+    sample::{self, Drew, sample},
     simd::{Chosen, Isa, Team, choose},
     step::{Done, Step},
+    tally::{self, Tally},
 };
 
 /// Runs operations on the calling thread and some more, each before it returns.
@@ -38,12 +43,17 @@ pub struct CpuBackend {
     rooms: sample::Rooms,
     /// The token last drawn at each seat.
     seats: Vec<u32>,
-    /// The tokens drawn in this step.
-    drawn: Vec<Option<u32>>,
+    /// What the sequence at each seat has said.
+    tallies: Vec<Tally>,
+    /// What was drawn in this step.
+    drawn: Vec<Drew>,
     /// The input tokens of this step.
     tokens: Vec<u32>,
     /// How many steps were staged.
     serial: u64,
+    /// When the last step ended, and how long after that this one began.
+    ended: Option<Instant>,
+    gap: Duration,
 }
 
 impl CpuBackend {
@@ -70,9 +80,12 @@ impl CpuBackend {
             angles: Angles::default(),
             rooms: sample::Rooms::new(threads),
             seats: Vec::new(),
+            tallies: Vec::new(),
             drawn: Vec::new(),
             tokens: Vec::new(),
             serial: 0,
+            ended: None,
+            gap: Duration::ZERO,
         })
     }
 
@@ -139,16 +152,20 @@ impl Backend for CpuBackend {
         rows_max: usize,
         tokens_max: usize,
         blocks_max: usize,
+        _vocab: usize,
     ) -> Result<Step, BackendError> {
         self.seats.resize(self.seats.len().max(rows_max), 0);
+        self.tallies.resize(self.seats.len(), Tally::default());
         self.tokens.reserve(tokens_max);
         Ok(Step::new(rows_max, tokens_max, blocks_max))
     }
 
     fn stage(&mut self, layout: &StepLayout, step: &mut Step) {
+        self.gap = self.ended.map_or(Duration::ZERO, |ended| ended.elapsed());
         self.team.wake();
         self.serial += 1;
         self.drawn.clear();
+        tally::begin(layout, &mut self.tallies);
         step.stage(layout, self.serial);
     }
 
@@ -244,15 +261,25 @@ impl Backend for CpuBackend {
     }
 
     fn sample(&mut self, logits: &Buffer, step: &Step) {
-        let input = (logits, &step.layout);
+        let input = (logits, &step.layout, &self.tallies[..]);
         sample(&self.team, self.isa, &self.rooms, input, &mut self.drawn);
-        for (sample, token) in step.layout.samples.iter().zip(&self.drawn) {
+        for (sample, drew) in step.layout.samples.iter().zip(&self.drawn) {
             // A sequence whose logits were not finite is beyond use: any token will do for it.
-            self.seats[sample.seat] = token.unwrap_or(0);
+            let token = drew.token.unwrap_or(0);
+            self.seats[sample.seat] = token;
+            if sample.draw.penalties.is_some() {
+                self.tallies[sample.seat].count(token);
+            }
         }
     }
 
     fn record(&mut self, _: &Step) -> Done {
-        Done(std::mem::take(&mut self.drawn))
+        let mut drawn = Drawn { gap: self.gap, ..Drawn::default() };
+        for Drew { token, logprobs } in self.drawn.drain(..) {
+            drawn.tokens.push(token);
+            drawn.logprobs.extend(logprobs);
+        }
+        self.ended = Some(Instant::now());
+        Done(drawn)
     }
 }

@@ -22,6 +22,7 @@ mod format;
 mod gated;
 mod limits;
 mod linear;
+mod logprobs;
 mod matrix;
 mod norm;
 mod random;
@@ -30,6 +31,7 @@ mod route;
 mod sample;
 mod simd;
 mod step;
+mod tally;
 
 pub use activation::ActivationType;
 pub use backend::CpuBackend;

@@ -2,14 +2,16 @@
 
 use std::cmp::Ordering;
 
-use engine_backend::{Draw, StepLayout};
+use engine_backend::{Draw, Logprobs, Sample, StepLayout};
 use parking_lot::Mutex;
 
 use crate::{
     buffer::Buffer,
     exp::exp,
+    logprobs::Wanted,
     random::uniform,
     simd::{Chosen, Cuts, Kernel, LANES, Simd, Team, grid, run},
+    tally::Tally,
 };
 
 /// Candidates that are ranked at first, and by how much that grows if they are not enough: sorting
@@ -21,11 +23,22 @@ const RANKED_GROWTH: usize = 8;
 pub(crate) struct Rooms(Vec<Mutex<Room>>);
 
 #[derive(Default)]
-struct Room {
+pub(crate) struct Room {
+    /// Logits after penalties.
+    adjusted: Vec<f32>,
     /// For each token its probability relative to the likeliest token's.
-    weights: Vec<f32>,
+    pub(crate) weights: Vec<f32>,
     /// Tokens, the likeliest first as far as they are ranked.
-    ranking: Vec<u32>,
+    pub(crate) ranking: Vec<u32>,
+}
+
+/// What a row gives.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drew {
+    /// `None` where logits are not finite.
+    pub(crate) token: Option<u32>,
+    /// If they were asked for and there is a token.
+    pub(crate) logprobs: Option<Logprobs>,
 }
 
 impl Rooms {
@@ -34,27 +47,31 @@ impl Rooms {
     }
 }
 
-/// Draws a token from each row of logits; `None` where they are not finite.
+/// Draws a token from each row of logits.
 pub(crate) fn sample(
     team: &Team,
     isa: Chosen,
     rooms: &Rooms,
-    (logits, layout): (&Buffer, &StepLayout),
-    drawn: &mut Vec<Option<u32>>,
+    (logits, layout, tallies): (&Buffer, &StepLayout, &[Tally]),
+    drawn: &mut Vec<Drew>,
 ) {
     let samples = &layout.samples;
     assert_eq!(logits.rows(), samples.len(), "a row of logits for each sample");
     let width = logits.width();
     drawn.clear();
-    drawn.resize(samples.len(), None);
+    drawn.resize(samples.len(), Drew::default());
     let rows = Cuts::Every { step: 1, total: samples.len() };
     grid(team, drawn, 1, rows, Cuts::Every { step: 1, total: 1 }, &|mut out, thread| {
         let sample = &samples[out.row()];
         let logits = &logits.values()[out.row() * width..][..width];
         let mut room = rooms.0[thread].lock();
-        let position = sample.position;
-        let token = run(isa, Row { logits, draw: sample.draw, position, room: &mut room });
-        out.line(0)[0] = token;
+        let Sample { draw, position, seat, .. } = *sample;
+        let tally = &tallies[seat];
+        let token = run(isa, Row { logits, draw, tally, position, room: &mut room });
+        let logprobs = token
+            .zip(draw.logprobs)
+            .map(|(drawn, top)| run(isa, Wanted { logits, drawn, top, room: &mut room }));
+        out.line(0)[0] = Drew { token, logprobs };
     });
 }
 
@@ -62,6 +79,7 @@ pub(crate) fn sample(
 struct Row<'a> {
     logits: &'a [f32],
     draw: Draw,
+    tally: &'a Tally,
     position: u32,
     room: &'a mut Room,
 }
@@ -71,18 +89,25 @@ impl Kernel for Row<'_> {
 
     #[inline(always)]
     fn call<S: Simd>(self, s: S) -> Option<u32> {
-        let largest = largest_finite(s, self.logits)?;
+        let Room { adjusted, weights, ranking } = self.room;
+        let (mut logits, mut largest) = (self.logits, largest_finite(s, self.logits)?);
+        if let Some(penalties) = &self.draw.penalties {
+            adjusted.clear();
+            adjusted.extend_from_slice(logits);
+            self.tally.adjust(penalties, adjusted);
+            largest = largest_finite(s, adjusted)?;
+            logits = adjusted;
+        }
         if self.draw.temperature <= 0.0 {
-            let first = self.logits.iter().position(|logit| *logit == largest);
+            let first = logits.iter().position(|logit| *logit == largest);
             return first.map(|token| token as u32);
         }
-        weigh(s, self.logits, largest, self.draw.temperature, &mut self.room.weights);
+        weigh(s, logits, largest, self.draw.temperature, weights);
         let u = uniform(self.draw.seed, self.position);
-        let Room { weights, ranking } = self.room;
         if keeps_all(&self.draw) {
-            return pick(weights, 0..self.logits.len() as u32, u);
+            return pick(weights, 0..logits.len() as u32, u);
         }
-        let kept = rank(self.logits, weights, &self.draw, ranking);
+        let kept = rank(logits, weights, &self.draw, ranking);
         pick(weights, ranking[..kept].iter().copied(), u)
     }
 }
@@ -93,7 +118,7 @@ fn keeps_all(draw: &Draw) -> bool {
 
 /// The largest logit, if all are finite.
 #[inline(always)]
-fn largest_finite<S: Simd>(s: S, logits: &[f32]) -> Option<f32> {
+pub(crate) fn largest_finite<S: Simd>(s: S, logits: &[f32]) -> Option<f32> {
     let (whole, rest) = logits.as_chunks::<LANES>();
     let mut last = [*logits.first()?; LANES];
     last[..rest.len()].copy_from_slice(rest);
@@ -110,7 +135,13 @@ fn largest_finite<S: Simd>(s: S, logits: &[f32]) -> Option<f32> {
 
 /// `e^((logit - largest) / temperature)` for each token.
 #[inline(always)]
-fn weigh<S: Simd>(s: S, logits: &[f32], largest: f32, temperature: f32, weights: &mut Vec<f32>) {
+pub(crate) fn weigh<S: Simd>(
+    s: S,
+    logits: &[f32],
+    largest: f32,
+    temperature: f32,
+    weights: &mut Vec<f32>,
+) {
     weights.resize(logits.len(), 0.0);
     let (whole, rest) = logits.as_chunks::<LANES>();
     let (outs, out) = weights.as_chunks_mut::<LANES>();
@@ -126,14 +157,19 @@ fn weigh<S: Simd>(s: S, logits: &[f32], largest: f32, temperature: f32, weights:
     out.copy_from_slice(&weights[..rest.len()]);
 }
 
+/// The order of likelihood, of ids where equal.
+pub(crate) fn likelier(logits: &[f32]) -> impl Fn(&u32, &u32) -> Ordering {
+    |a, b| {
+        let (x, y) = (logits[*a as usize], logits[*b as usize]);
+        y.partial_cmp(&x).unwrap_or(Ordering::Equal).then(a.cmp(b))
+    }
+}
+
 /// Ranks tokens by likelihood, ids where equal, and says how many of the first ones the filters
 /// keep: each keeps the start of the ranking, so all of them together keep the shortest of those
 /// starts. `top_p` is a share of what `top_k` left, as everywhere else.
 fn rank(logits: &[f32], weights: &[f32], draw: &Draw, ranking: &mut Vec<u32>) -> usize {
-    let order = |a: &u32, b: &u32| {
-        let (x, y) = (logits[*a as usize], logits[*b as usize]);
-        y.partial_cmp(&x).unwrap_or(Ordering::Equal).then(a.cmp(b))
-    };
+    let order = likelier(logits);
     // The likeliest token has weight 1, and stays whatever `min_p` says.
     let least = draw.min_p.min(1.0);
     let likely = |token: &u32| weights[*token as usize] >= least;
@@ -145,9 +181,9 @@ fn rank(logits: &[f32], weights: &[f32], draw: &Draw, ranking: &mut Vec<u32>) ->
     let mut ranked = if narrowed || draw.top_p >= 1.0 { most } else { most.min(RANKED) };
     loop {
         if ranked < ranking.len() {
-            ranking.select_nth_unstable_by(ranked - 1, order);
+            ranking.select_nth_unstable_by(ranked - 1, &order);
         }
-        ranking[..ranked].sort_unstable_by(order);
+        ranking[..ranked].sort_unstable_by(&order);
         let first = &ranking[..ranked];
         let weight = |token: &u32| f64::from(weights[*token as usize]);
         let total: f64 = if narrowed {

@@ -1,6 +1,6 @@
 //! A step's layout as operations read it, and the end of a step.
 
-use engine_backend::{BackendError, Event, StepLayout};
+use engine_backend::{BackendError, Drawn, Event, StepLayout};
 
 /// A layout, staged.
 pub struct Step {
@@ -22,6 +22,9 @@ impl Step {
             blocks: Vec::with_capacity(blocks_max),
             inherits: Vec::with_capacity(rows_max),
             samples: Vec::with_capacity(rows_max),
+            tallies: Vec::new(),
+            texts: Vec::new(),
+            biases: Vec::new(),
         };
         Self { layout, serial: 0, rows_max, tokens_max, blocks_max }
     }
@@ -47,10 +50,10 @@ impl Step {
 }
 
 /// The end of a step: its operations have run when they were called.
-pub struct Done(pub(crate) Vec<Option<u32>>);
+pub struct Done(pub(crate) Drawn);
 
 impl Event for Done {
-    fn wait(self) -> Result<Vec<Option<u32>>, BackendError> {
+    fn wait(self) -> Result<Drawn, BackendError> {
         Ok(self.0)
     }
 }

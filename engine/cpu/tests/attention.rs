@@ -99,7 +99,7 @@ impl World {
     fn run(&self, backend: &mut CpuBackend, steps: &[Vec<(usize, Range<usize>)>]) -> Vec<Vec<f32>> {
         let mut cache = backend.cache(self.shape).expect("there is memory");
         let slots = self.shape.num_blocks * self.shape.block_size;
-        let mut step = backend.step(64, slots, 1 << 12).expect("there is memory");
+        let mut step = backend.step(64, slots, 1 << 12, 1).expect("there is memory");
         let layout = StepLayout {
             tokens: vec![0; slots],
             positions: vec![0; slots],

@@ -211,7 +211,7 @@ fn embeddings_are_the_weights_themselves() {
         for (name, mut backend) in backends() {
             let table = backend.matrix(&[weights.tensor()]).expect("there is memory");
             let ids = [36, 0, 5, 5, 17, 16, 15, 31, 32, 1];
-            let mut step = backend.step(1, ids.len(), 1).expect("there is memory");
+            let mut step = backend.step(1, ids.len(), 1, 1).expect("there is memory");
             backend.stage(&tokens(&ids), &mut step);
             let mut out = poisoned(&mut backend, ids.len(), 256);
             backend.embed(&table, &step, 1.0, &mut out);

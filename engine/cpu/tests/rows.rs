@@ -154,7 +154,7 @@ fn gathered_rows_are_those_that_draw() {
         let mut layout = tokens(&[0; 6]);
         layout.spans = vec![Span { tokens: 0..6, start: 0, blocks: 0..0 }];
         layout.samples = [4, 0].map(|token| sample(token, 0)).to_vec();
-        let mut step = backend.step(2, 6, 1).expect("there is memory");
+        let mut step = backend.step(2, 6, 1, 1).expect("there is memory");
         backend.stage(&layout, &mut step);
         let mut out = poisoned(&mut backend, 2, 10);
         backend.gather(&x, &step, &mut out);
@@ -163,7 +163,7 @@ fn gathered_rows_are_those_that_draw() {
 }
 
 fn sample(token: usize, seat: usize) -> Sample {
-    let draw = engine_backend::Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
+    let draw = engine_backend::Draw::GREEDY;
     Sample { token, seat, position: 1, draw }
 }
 
@@ -172,7 +172,7 @@ fn a_seat_inherits_what_was_drawn_at_it() {
     let weights = Weights::random(&mut Random(15), engine_backend::DType::F32, 9, 4);
     for (name, mut backend) in backends() {
         let table = backend.matrix(&[weights.tensor()]).expect("there is memory");
-        let mut step = backend.step(4, 4, 1).expect("there is memory");
+        let mut step = backend.step(4, 4, 1, 1).expect("there is memory");
         let mut layout: StepLayout = tokens(&[0, 0]);
         layout.samples = vec![sample(0, 3), sample(1, 1)];
         backend.stage(&layout, &mut step);

@@ -14,7 +14,7 @@ use crate::buffer::{Buffer, Element, Vector};
 use crate::cache::Cache;
 use crate::device::{self, DeviceInfo};
 use crate::embed::Embeds;
-use crate::event::Done;
+use crate::event::{Done, LOGPROB_WORDS};
 use crate::experts::{ExpertKernels, ExpertSum, Experts};
 use crate::fault::device_error;
 use crate::format::{Format, WeightType};
@@ -29,7 +29,8 @@ use crate::queue::{Grid, Queue};
 use crate::rope::{HeadNorms, Ropes};
 use crate::route::{RouteKernels, Routes};
 use crate::sample::Samples;
-use crate::step::{Limits, Part, Step};
+use crate::step::{Limits, Part, Slot, Step};
+use crate::tally::{Tallies, TallyKernels};
 
 /// Runs operations on the first GPU. Made on the thread that will use it.
 pub struct CudaBackend {
@@ -44,6 +45,10 @@ pub struct CudaBackend {
     /// A sum that the norm after it does on its way.
     sum: Option<ExpertSum>,
     graphs: Graphs,
+    /// Of the last step, if it was recorded and none was staged after it.
+    before: Option<Arc<Slot>>,
+    /// Of the step right before the staged one.
+    since: Option<Arc<Slot>>,
 }
 
 struct Kernels {
@@ -57,6 +62,7 @@ struct Kernels {
     routes: RouteKernels,
     samples: Samples,
     stage: Function,
+    tallies: TallyKernels,
 }
 
 #[derive(Clone, Copy)]
@@ -80,7 +86,18 @@ impl CudaBackend {
         let packer = Packer::load(&modules, &queue)?;
         let kernels = Kernels::load(&modules, &queue, &info)?;
         let (caches, graphs) = (Vec::new(), Graphs::default());
-        Ok(Self { queue, info, packer, kernels, caches, norms: None, sum: None, graphs })
+        Ok(Self {
+            queue,
+            info,
+            packer,
+            kernels,
+            caches,
+            norms: None,
+            sum: None,
+            graphs,
+            before: None,
+            since: None,
+        })
     }
 
     /// What plain weights become that are made from now on.
@@ -188,6 +205,7 @@ impl Kernels {
             routes: RouteKernels::load(modules, info)?,
             samples: Samples::load(modules)?,
             stage: modules.function("stage", "stage")?,
+            tallies: TallyKernels::load(modules)?,
         })
     }
 }
@@ -253,9 +271,11 @@ impl Backend for CudaBackend {
         rows_max: usize,
         tokens_max: usize,
         blocks_max: usize,
+        vocab: usize,
         cache: CacheShape,
     ) -> usize {
-        Step::bytes(Limits::new(rows_max, tokens_max, blocks_max, &[cache]), &[cache])
+        let limits = Limits::new(rows_max, tokens_max, blocks_max, &[cache]);
+        Step::bytes(limits, &[cache]).saturating_add(Tallies::bytes(rows_max, vocab))
     }
 
     fn step(
@@ -263,10 +283,11 @@ impl Backend for CudaBackend {
         rows_max: usize,
         tokens_max: usize,
         blocks_max: usize,
+        vocab: usize,
     ) -> Result<Step, BackendError> {
         self.packer.finish();
         let limits = Limits::new(rows_max, tokens_max, blocks_max, &self.caches);
-        Step::new(&self.queue, limits, &self.caches)
+        Step::new(&self.queue, limits, &self.caches, vocab)
     }
 
     fn run(&mut self, step: &Step, body: impl FnOnce(&mut Self)) {
@@ -296,11 +317,14 @@ impl Backend for CudaBackend {
     fn stage(&mut self, layout: &StepLayout, step: &mut Step) {
         self.settle();
         const BLOCKS_MAX: usize = 64;
+        self.since = self.before.take();
         let (packed, tokens, parts) = step.pack(&self.queue, layout);
+        self.queue.record(&step.slot().begin);
         let params = Stage { packed, seats: step.seats(), tokens, parts };
         let blocks = layout.tokens.len().div_ceil(256).clamp(1, BLOCKS_MAX);
         // SAFETY: the packing holds the parts, and the step's memory has room for each.
         unsafe { self.queue.launch(self.kernels.stage, Grid::new((blocks, 1), 256), &params) };
+        step.tell(&self.queue, &self.kernels.tallies, layout);
         self.queue.record(&step.slot().end);
     }
 
@@ -417,7 +441,16 @@ impl Backend for CudaBackend {
         let slot = Arc::clone(step.slot());
         // SAFETY: both sides have a word for each row; the host reads its side after the event.
         unsafe { self.queue.copy(step.drawn(), slot.drawn.pointer(), 4 * samples) };
+        let wanted = step.wanted().to_vec();
+        if let Some(last) = wanted.last() {
+            let bytes = 4 * LOGPROB_WORDS * (last.row + 1);
+            // SAFETY: the same of as many words for each row.
+            unsafe { self.queue.copy(step.logprobs(), slot.logprobs.pointer(), bytes) };
+        }
         self.queue.record(&slot.end);
-        Done { slot, samples, faults: self.queue.faults().clone() }
+        self.before = Some(Arc::clone(&slot));
+        let before = self.since.take();
+        let (vocab, faults) = (step.tallies().vocab(), self.queue.faults().clone());
+        Done { slot, before, samples, wanted, vocab, faults }
     }
 }

@@ -49,6 +49,7 @@ mod rope;
 mod route;
 mod sample;
 mod step;
+mod tally;
 mod upload;
 
 pub use absence::OpenError;

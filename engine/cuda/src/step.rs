@@ -9,20 +9,22 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 use cudarc::driver::CudaEvent;
 use cudarc::driver::sys::CUevent_flags;
-use engine_backend::{BackendError, CacheShape, StepLayout};
+use engine_backend::{BackendError, CacheShape, Draw, LOGPROBS_MAX, Sample, StepLayout};
 
+use crate::event::LOGPROB_WORDS;
 use crate::fault::device_error;
 use crate::graph::Sizes;
 use crate::memory::Memory;
 use crate::pinned::Pinned;
 use crate::queue::Queue;
+use crate::tally::{Tallies, TallyKernels};
 
 /// Positions that one block of a lone position's attention takes.
 pub(crate) const CHUNK: usize = 128;
 /// Query heads that are computed together.
 pub(crate) const QUERIES: usize = 16;
-/// Steps that may be staged and not waited for.
-const SLOTS: usize = 4;
+/// Steps that may be staged and not waited for, and the one before them.
+const SLOTS: usize = 5;
 /// Positions of a step that may recur; larger ones keep the device busy without a graph.
 const RECURRING_MAX: usize = 256;
 /// The mark of an input token that the device has; the rest is a seat.
@@ -41,6 +43,16 @@ pub struct Step {
     /// Chunks of attention, one for each block.
     pieces: Vec<Piece>,
     spans: Vec<DeviceSpan>,
+    wanted: Vec<Wanted>,
+    tallies: Tallies,
+}
+
+/// A row that asks for log-probabilities.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) row: usize,
+    /// How many alternatives.
+    pub(crate) top: u32,
 }
 
 /// What a step holds at most.
@@ -60,10 +72,13 @@ pub(crate) struct Counts {
     pub(crate) pieces: usize,
 }
 
-/// One packing of a layout, and the tokens that its step draws.
+/// One packing of a layout, and what its step draws.
 pub(crate) struct Slot {
     packed: Pinned,
+    told: Pinned,
     pub(crate) drawn: Pinned,
+    pub(crate) logprobs: Pinned,
+    pub(crate) begin: CudaEvent,
     pub(crate) end: CudaEvent,
 }
 
@@ -78,6 +93,7 @@ struct Places {
     pieces: usize,
     blocks: usize,
     drawn: usize,
+    logprobs: usize,
     seats: usize,
     partial: usize,
     arrivals: usize,
@@ -118,7 +134,34 @@ struct DeviceDraw {
     temperature: f32,
     top_p: f32,
     min_p: f32,
-    unused: f32,
+    repetition: f32,
+    frequency: f32,
+    presence: f32,
+    penalised: u32,
+    logprobs: u32,
+    unused: [u32; 2],
+}
+
+impl From<&Sample> for DeviceDraw {
+    fn from(sample: &Sample) -> Self {
+        let Draw { temperature, top_k, top_p, min_p, seed, penalties, logprobs } = sample.draw;
+        Self {
+            token: sample.token as u32,
+            seat: sample.seat as u32,
+            position: sample.position,
+            top_k,
+            seed,
+            temperature,
+            top_p,
+            min_p,
+            repetition: penalties.map_or(1.0, |penalties| penalties.repetition),
+            frequency: penalties.map_or(0.0, |penalties| penalties.frequency),
+            presence: penalties.map_or(0.0, |penalties| penalties.presence),
+            penalised: u32::from(penalties.is_some()),
+            logprobs: logprobs.map_or(0, |top| top + 1),
+            unused: [0; 2],
+        }
+    }
 }
 
 /// Words from one draw to the next.
@@ -154,6 +197,7 @@ impl Step {
         queue: &Queue,
         limits: Limits,
         caches: &[CacheShape],
+        vocab: usize,
     ) -> Result<Self, BackendError> {
         let (places, bytes) = Places::of(&limits, caches);
         let memory = Memory::new(queue.context(), bytes)?;
@@ -169,6 +213,8 @@ impl Step {
             lengths: Vec::with_capacity(limits.rows),
             pieces: Vec::with_capacity(limits.pieces),
             spans: Vec::with_capacity(limits.rows),
+            wanted: Vec::with_capacity(limits.rows),
+            tallies: Tallies::new(queue, limits.rows, vocab)?,
         })
     }
 
@@ -184,6 +230,7 @@ impl Step {
     pub(crate) fn pack(&mut self, queue: &Queue, layout: &StepLayout) -> (u64, Part, [Part; 6]) {
         self.check(layout);
         self.cut(layout);
+        self.want(layout);
         self.current = (self.current + 1) % SLOTS;
         let at = |place| self.memory.at(place);
         let places = self.places;
@@ -202,6 +249,25 @@ impl Step {
             packing.part(&layout.blocks, at(places.blocks)),
         ];
         (slot.packed.pointer(), tokens, parts)
+    }
+
+    /// Begins the layout's tallies anew, after it was packed.
+    pub(crate) fn tell(&mut self, queue: &Queue, kernels: &TallyKernels, layout: &StepLayout) {
+        if layout.tallies.is_empty() {
+            return;
+        }
+        let slot = Arc::get_mut(&mut self.slots[self.current]);
+        let Slot { told, end, .. } = slot.expect("nobody waits for a step that isn't launched");
+        self.tallies.begin(queue, kernels, layout, (told, end));
+    }
+
+    fn want(&mut self, layout: &StepLayout) {
+        self.wanted.clear();
+        for (row, sample) in layout.samples.iter().enumerate() {
+            let top = sample.draw.logprobs;
+            assert!(top.is_none_or(|top| top <= LOGPROBS_MAX), "{top:?} alternatives");
+            self.wanted.extend(top.map(|top| Wanted { row, top }));
+        }
     }
 
     fn check(&self, layout: &StepLayout) {
@@ -273,6 +339,15 @@ impl Step {
         &self.slots[self.current]
     }
 
+    /// Rows that asked for log-probabilities.
+    pub(crate) fn wanted(&self) -> &[Wanted] {
+        &self.wanted
+    }
+
+    pub(crate) fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
     pub(crate) fn tokens(&self) -> u64 {
         self.memory.at(self.places.tokens)
     }
@@ -306,6 +381,10 @@ impl Step {
         self.memory.at(self.places.drawn)
     }
 
+    pub(crate) fn logprobs(&self) -> u64 {
+        self.memory.at(self.places.logprobs)
+    }
+
     pub(crate) fn seats(&self) -> u64 {
         self.memory.at(self.places.seats)
     }
@@ -324,11 +403,15 @@ impl Step {
 impl Slot {
     fn new(queue: &Queue, limits: &Limits) -> Result<Self, BackendError> {
         let context = queue.context();
-        let flags = Some(CUevent_flags::CU_EVENT_DISABLE_TIMING);
+        // They tell how long the device had nothing to do.
+        let event = || context.new_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
         Ok(Self {
             packed: Pinned::new(context, limits.words())?,
+            told: Pinned::new(context, Tallies::words(limits.rows))?,
             drawn: Pinned::new(context, limits.rows)?,
-            end: context.new_event(flags).map_err(device_error)?,
+            logprobs: Pinned::new(context, limits.rows * LOGPROB_WORDS)?,
+            begin: event().map_err(device_error)?,
+            end: event().map_err(device_error)?,
         })
     }
 }
@@ -356,6 +439,7 @@ impl Places {
             pieces: place(size_of::<Piece>() * pieces),
             blocks: place(4 * blocks),
             drawn: place(4 * rows),
+            logprobs: place(4 * LOGPROB_WORDS * rows),
             seats: place(4 * rows),
             partial: place(pieces.saturating_mul(4 * partial.unwrap_or(0))),
             arrivals: place(4 * pieces * heads),
@@ -394,18 +478,7 @@ impl Packing<'_> {
     fn draws(&mut self, layout: &StepLayout, to: u64) -> Part {
         let from = self.used;
         for sample in &layout.samples {
-            let draw = DeviceDraw {
-                token: sample.token as u32,
-                seat: sample.seat as u32,
-                position: sample.position,
-                top_k: sample.draw.top_k,
-                seed: sample.draw.seed,
-                temperature: sample.draw.temperature,
-                top_p: sample.draw.top_p,
-                min_p: sample.draw.min_p,
-                unused: 0.0,
-            };
-            self.part(bytemuck::cast_slice(&[draw]), to);
+            self.part(bytemuck::cast_slice(&[DeviceDraw::from(sample)]), to);
         }
         Part { to, from: from as u32, words: (self.used - from) as u32 }
     }

@@ -45,7 +45,7 @@ impl Budget {
         let blocks = rows.saturating_mul(context.div_ceil(config.block_size.into()) as usize);
         let shape = spec.cache_shape(1, config.block_size as usize, config.kv_type.dtype());
         let workspace = Decoder::<B>::workspace_bytes(spec, rows, tokens)
-            .saturating_add(B::step_bytes(rows, tokens, blocks, shape) as u64);
+            .saturating_add(B::step_bytes(rows, tokens, blocks, spec.vocab, shape) as u64);
         let budget = Self { memory, weights: blueprint.weight_bytes(backend, None), workspace };
         if budget.most() == 0 {
             let smaller =

@@ -6,7 +6,7 @@ use engine_model::{Blueprint, Decoder};
 
 use crate::kv::Pool;
 use crate::stage::Stage;
-use crate::ticket::StepTicket;
+use crate::ticket::{Awaited, StepTicket};
 use crate::{Config, LoadError, ModelFile};
 
 /// Runs a model's steps on a backend. Everything that a step needs is allocated when it is built.
@@ -36,7 +36,7 @@ impl<B: Backend> BackendExecutor<B> {
             .map(|_| backend.cache(shape))
             .collect::<Result<Vec<_>, _>>()?;
         let blocks_max = rows_max * info.context.div_ceil(info.block_size) as usize;
-        let step = backend.step(rows_max, tokens_max, blocks_max)?;
+        let step = backend.step(rows_max, tokens_max, blocks_max, info.vocab as usize)?;
         Ok(Self { backend, decoder, caches, step, stage: Stage::new(info), info })
     }
 
@@ -64,9 +64,11 @@ impl<B: Backend> Executor for BackendExecutor<B> {
         backend.stage(stage.fill(&plan), step);
         backend.run(step, |backend| decoder.run(backend, step, caches));
         let event = backend.record(step);
-        let draws = plan.rows.iter().filter(|row| row.sample.is_some());
-        let sequences = draws.map(|row| row.sequence).collect();
-        Ok(Box::new(StepTicket { step: plan.step, sequences, event }))
+        let draws = plan.rows.iter().filter_map(|row| {
+            let logprobs = row.sample.as_ref()?.logprobs.is_some();
+            Some(Awaited { sequence: row.sequence, logprobs })
+        });
+        Ok(Box::new(StepTicket { step: plan.step, awaited: draws.collect(), event }))
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Seat {
     next: u32,
     /// Whether the last row drew a token.
     drew: bool,
+    /// Whether the device keeps a tally of what the sequence says.
+    tallied: bool,
 }
 
 impl Seat {
@@ -55,6 +57,7 @@ impl Seat {
                 self.sequence = Some(*sequence);
                 self.blocks.clear();
                 self.drew = false;
+                self.tallied = false;
                 blocks
             }
         };
@@ -81,6 +84,11 @@ impl Seat {
         assert!(end <= covered, "the table of {sequence:?} covers {covered} of {end} positions");
         self.next = u32::try_from(end).expect("within the context");
         self.drew = row.sample.is_some();
+    }
+
+    /// Whether the device's tally of the seat is yet to begin; from now on it is kept.
+    pub(crate) fn begin_tally(&mut self) -> bool {
+        !std::mem::replace(&mut self.tallied, true)
     }
 
     pub(crate) fn blocks(&self) -> &[u32] {

@@ -1,9 +1,12 @@
 //! From a plan to a layout: block tables kept here, slots and inherited tokens worked out.
 
-use engine_backend::{Draw, Inherit, Sample, Span, StepLayout};
+use engine_backend::{Bias, Draw, Inherit, Penalties, Sample, Span, StepLayout, Tally};
 use engine_contract::{EngineInfo, Row, RowTokens, Sampling, StepPlan};
 
 use crate::seats::{Seat, Sizes};
+
+const _: () = assert!(engine_contract::BIASES_MAX <= engine_backend::BIASES_MAX);
+const _: () = assert!(engine_contract::LOGPROBS_MAX <= engine_backend::LOGPROBS_MAX);
 
 /// Fills the same layout anew for each step.
 #[derive(Debug)]
@@ -55,7 +58,36 @@ impl Stage {
                 position: row.start + len(row),
                 draw: draw(sampling),
             });
+            if sampling.adjusts() && self.seats[row.seat.0 as usize].begin_tally() {
+                self.push_tally(row, sampling);
+            }
         }
+    }
+
+    /// All that the sequence said before the token that this row draws, and what was given to it.
+    fn push_tally(&mut self, row: &Row, sampling: &Sampling) {
+        let Row { sequence, seat, start, .. } = row;
+        let RowTokens::Host(text, range) = &row.tokens else {
+            panic!("{sequence:?} draws for the first time after a token that only the device has");
+        };
+        assert_eq!(range.start, *start as usize, "the text of {sequence:?} begins at its position");
+        let layout = &mut self.layout;
+        let (first, first_bias) = (layout.texts.len(), layout.biases.len());
+        let vocab = self.info.vocab;
+        for token in &text[..range.end] {
+            assert!(token.0 < vocab, "{token:?} in a vocabulary of {vocab}");
+            layout.texts.push(token.0);
+        }
+        for bias in &sampling.biases {
+            assert!(bias.token.0 < vocab, "a bias of {:?} in a vocabulary of {vocab}", bias.token);
+            layout.biases.push(Bias { token: bias.token.0, bias: bias.bias });
+        }
+        layout.tallies.push(Tally {
+            seat: seat.0 as usize,
+            text: first..layout.texts.len(),
+            num_prompt: row.num_prompt as usize,
+            biases: first_bias..layout.biases.len(),
+        });
     }
 
     fn push_tokens(&mut self, row: &Row) {
@@ -102,8 +134,13 @@ fn len(row: &Row) -> u32 {
 }
 
 fn draw(sampling: &Sampling) -> Draw {
-    let Sampling { temperature, top_k, top_p, min_p, seed } = *sampling;
-    Draw { temperature, top_k, top_p, min_p, seed }
+    let Sampling { temperature, top_k, top_p, min_p, seed, logprobs, .. } = *sampling;
+    let penalties = sampling.adjusts().then_some(Penalties {
+        repetition: sampling.repetition_penalty,
+        frequency: sampling.frequency_penalty,
+        presence: sampling.presence_penalty,
+    });
+    Draw { temperature, top_k, top_p, min_p, seed, penalties, logprobs }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub enum Prompt {
 }
 
 /// What a generation says, in order: any number of `Text`, then one `End` or `Failed`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Delta {
     /// The output is complete.
     End {
@@ -62,7 +62,28 @@ pub enum Delta {
         text: String,
         /// Tokens that the text came from.
         num_tokens: u32,
+        /// For each of those tokens, if they were asked for.
+        logprobs: Vec<TokenLogprobs>,
     },
+}
+
+/// How likely a token of the output was, and what else was likely; see the contract's `Logprobs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprobs {
+    /// The token itself.
+    pub drawn: NamedLogprob,
+    /// The most likely ones, the most likely first.
+    pub top: Vec<NamedLogprob>,
+}
+
+/// A token by name, and the logarithm of its probability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedLogprob {
+    /// The bytes that it stands for, which need not be whole characters, or a control token's own
+    /// text.
+    pub name: Vec<u8>,
+    /// At most 0.
+    pub logprob: f32,
 }
 
 /// Why an output is complete, in the words of OpenAI's API.

@@ -31,7 +31,10 @@ use std::sync::Arc;
 use engine_contract::Executor;
 
 pub use config::{Config, ConfigError, FailurePolicy};
-pub use generate::{Delta, Ends, Failure, FinishReason, Generate, Prompt, Refused, Usage};
+pub use generate::{
+    Delta, Ends, Failure, FinishReason, Generate, NamedLogprob, Prompt, Refused, TokenLogprobs,
+    Usage,
+};
 pub use handle::{Handle, Model, ModelCard, Runtime};
 pub use lifecycle::Status;
 pub use runtime_core::{Rejected, Snapshot};

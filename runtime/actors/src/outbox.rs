@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use futures_core::Stream;
 use runtime_core::Tick;
 
-use crate::{Delta, Failure};
+use crate::{Delta, Failure, TokenLogprobs};
 
 /// Makes both ends of an empty pipe.
 pub(crate) fn outbox() -> (Inlet, Outlet) {
@@ -35,6 +35,7 @@ pub(crate) struct Outlet {
 struct Pipe {
     text: String,
     num_tokens: u32,
+    logprobs: Vec<TokenLogprobs>,
     terminal: Terminal,
     /// Since when something takeable lies here untaken.
     untaken_since: Option<Tick>,
@@ -55,11 +56,18 @@ enum Terminal {
 
 impl Inlet {
     /// Adds text that came from `num_tokens` tokens. Empty text waits for more, and wakes nobody.
-    pub(crate) fn push(&self, text: &str, num_tokens: u32, now: Tick) {
+    pub(crate) fn push(
+        &self,
+        text: &str,
+        num_tokens: u32,
+        logprobs: impl IntoIterator<Item = TokenLogprobs>,
+        now: Tick,
+    ) {
         let mut pipe = self.pipe.borrow_mut();
         assert!(matches!(pipe.terminal, Terminal::Owed), "nothing follows the end");
         pipe.text.push_str(text);
         pipe.num_tokens += num_tokens;
+        pipe.logprobs.extend(logprobs);
         if !text.is_empty() {
             pipe.wake(now);
         }
@@ -112,7 +120,9 @@ impl Pipe {
         if !self.text.is_empty() || (!owed && self.num_tokens > 0) {
             self.untaken_since = if owed { None } else { self.untaken_since };
             let text = std::mem::take(&mut self.text);
-            return Some(Delta::Text { text, num_tokens: std::mem::take(&mut self.num_tokens) });
+            let num_tokens = std::mem::take(&mut self.num_tokens);
+            let logprobs = std::mem::take(&mut self.logprobs);
+            return Some(Delta::Text { text, num_tokens, logprobs });
         }
         if owed || matches!(self.terminal, Terminal::Taken) {
             return None;
@@ -155,7 +165,7 @@ mod tests {
     }
 
     fn text(text: &str, num_tokens: u32) -> Poll<Option<Delta>> {
-        Poll::Ready(Some(Delta::Text { text: text.to_owned(), num_tokens }))
+        Poll::Ready(Some(Delta::Text { text: text.to_owned(), num_tokens, logprobs: Vec::new() }))
     }
 
     const END: Delta =
@@ -166,9 +176,9 @@ mod tests {
         let wakes = Arc::new(Count(AtomicUsize::new(0)));
         let (inlet, mut outlet) = outbox();
         assert_eq!(poll(&mut outlet, &wakes), Poll::Pending);
-        inlet.push("a", 1, Tick(10));
-        inlet.push("", 1, Tick(11));
-        inlet.push("bc", 2, Tick(12));
+        inlet.push("a", 1, None, Tick(10));
+        inlet.push("", 1, None, Tick(11));
+        inlet.push("bc", 2, None, Tick(12));
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "one wake for all of it");
         assert_eq!(inlet.untaken_since(), Some(Tick(10)));
         assert_eq!(poll(&mut outlet, &wakes), text("abc", 4));
@@ -180,7 +190,7 @@ mod tests {
     fn tokens_without_text_are_said_before_the_end() {
         let wakes = Arc::new(Count(AtomicUsize::new(0)));
         let (inlet, mut outlet) = outbox();
-        inlet.push("", 2, Tick(1));
+        inlet.push("", 2, None, Tick(1));
         assert_eq!(poll(&mut outlet, &wakes), Poll::Pending, "nothing to show yet");
         inlet.end(END, Tick(2));
         inlet.end(Delta::Failed(Failure::Engine), Tick(3));
@@ -196,7 +206,7 @@ mod tests {
     fn an_inlet_that_vanishes_still_ends_the_pipe() {
         let wakes = Arc::new(Count(AtomicUsize::new(0)));
         let (inlet, mut outlet) = outbox();
-        inlet.push("a", 1, Tick(1));
+        inlet.push("a", 1, None, Tick(1));
         drop(inlet);
         assert_eq!(poll(&mut outlet, &wakes), text("a", 1));
         let failed = Poll::Ready(Some(Delta::Failed(Failure::Engine)));

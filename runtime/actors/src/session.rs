@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, Context, Handler};
-use engine_contract::TokenId;
+use engine_contract::{Logprobs, TokenId};
 use runtime_core::{CancelCause, End, Finish, RequestId, Tick};
 use runtime_text::Tokenizer;
 
@@ -99,7 +99,8 @@ impl SessionActor {
         }
     }
 
-    fn hear_tokens(&mut self, tokens: &[TokenId], now: Tick) -> Progress {
+    /// `logprobs` are as many as the tokens, or none.
+    fn hear_tokens(&mut self, tokens: &[TokenId], logprobs: &[Logprobs], now: Tick) -> Progress {
         if tokens.is_empty() {
             return Progress::More;
         }
@@ -120,7 +121,9 @@ impl SessionActor {
             }
         }
         self.usage.output += num_taken;
-        self.inlet.push(&self.text, num_taken, now);
+        let named = tokens.iter().zip(logprobs).take(num_taken as usize);
+        let named = named.map(|(token, logprobs)| self.transcript.name(*token, logprobs));
+        self.inlet.push(&self.text, num_taken, named, now);
         progress
     }
 
@@ -145,7 +148,7 @@ impl SessionActor {
         }
         self.text.clear();
         let held_back = self.transcript.finish(&mut self.text);
-        self.inlet.push(&self.text, 0, now);
+        self.inlet.push(&self.text, 0, None, now);
         let finish = match (finish, held_back) {
             (Finish::StopToken, _) | (Finish::Length, Progress::Stopped) => FinishReason::Stop,
             (Finish::Length, Progress::More) => FinishReason::Length,
@@ -212,7 +215,8 @@ impl Handler<Hear> for SessionActor {
             self.usage.cached = num_cached;
         }
         let tokens = &hear.updates.tokens[update.tokens.clone()];
-        if self.hear_tokens(tokens, now) == Progress::Stopped {
+        let logprobs = &hear.updates.logprobs[update.logprobs.clone()];
+        if self.hear_tokens(tokens, logprobs, now) == Progress::Stopped {
             self.finish(FinishReason::Stop, now);
             if update.end.is_none() {
                 self.cancel(CancelCause::StopString);

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use engine_contract::TokenId;
+use engine_contract::{Logprobs, TokenId};
 use runtime_text::{Detokenizer, StopMatcher, Tokenizer};
+
+use crate::{NamedLogprob, TokenLogprobs};
 
 /// The text of one output so far, as far as it is undecided.
 pub(crate) struct Transcript {
+    tokenizer: Arc<Tokenizer>,
     detokenizer: Detokenizer,
     stops: StopMatcher,
     /// What one token completes; kept for its memory.
@@ -27,7 +30,8 @@ impl Transcript {
     /// An empty one that ends at any of `stops`.
     pub(crate) fn new(tokenizer: Arc<Tokenizer>, stops: Vec<String>) -> Self {
         Self {
-            detokenizer: Detokenizer::new(tokenizer),
+            detokenizer: Detokenizer::new(Arc::clone(&tokenizer)),
+            tokenizer,
             stops: StopMatcher::new(stops),
             piece: String::new(),
         }
@@ -49,6 +53,16 @@ impl Transcript {
             self.stops.finish(out);
         }
         progress
+    }
+
+    /// Says by name how likely a token was.
+    pub(crate) fn name(&self, drawn: TokenId, logprobs: &Logprobs) -> TokenLogprobs {
+        let named = |token: TokenId, logprob| {
+            let name = self.tokenizer.token_name(token.0).to_vec();
+            NamedLogprob { name, logprob }
+        };
+        let top = logprobs.top.iter().map(|one| named(one.token, one.logprob));
+        TokenLogprobs { drawn: named(drawn, logprobs.drawn), top: top.collect() }
     }
 
     fn watch(&mut self, out: &mut String) -> Progress {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use actix::dev::SendError;
 use actix::{Actor, Addr};
-use engine_contract::TokenId;
+use engine_contract::{Sampling, TokenId};
 use futures_core::Stream;
 use runtime_core::{Rejected, Request, RequestId, Tick};
 use tokio::sync::oneshot;
@@ -102,7 +102,7 @@ impl Inner {
         let Generate { prompt, sampling, max_tokens, min_tokens, stop, stop_tokens, ends } =
             generate;
         let prompt = self.encode(prompt).await?;
-        self.check_tokens(&prompt)?;
+        self.check_tokens(&prompt, &sampling)?;
         let request = Request {
             id: self.mint(),
             max_tokens: self.max_tokens(max_tokens, prompt.len()),
@@ -146,10 +146,11 @@ impl Inner {
         encoding.await.unwrap_or(Err(Refused::Unavailable))
     }
 
-    /// The engine reads its embedding table at these places, whoever named them.
-    fn check_tokens(&self, prompt: &[TokenId]) -> Result<(), Refused> {
+    /// The engine reads its tables at these places, whoever named them.
+    fn check_tokens(&self, prompt: &[TokenId], sampling: &Sampling) -> Result<(), Refused> {
         let info = self.handle.engine_info().ok_or(Refused::Unavailable)?;
-        match prompt.iter().find(|token| token.0 >= info.vocab) {
+        let biased = sampling.biases.iter().map(|bias| &bias.token);
+        match prompt.iter().chain(biased).find(|token| token.0 >= info.vocab) {
             Some(token) => Err(Refused::UnknownToken { token: token.0, vocab: info.vocab }),
             None => Ok(()),
         }

@@ -4,9 +4,10 @@
 //! panics; one that is open when the engine dies is closed as failed. A closed account stays until
 //! its end has been fetched.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use engine_contract::TokenId;
+use engine_contract::{Logprobs, TokenId};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
@@ -29,6 +30,7 @@ pub(crate) struct Account {
     id: RequestId,
     sequence: Key<Sequence>,
     tokens: Vec<TokenId>,
+    logprobs: Vec<Logprobs>,
     num_cached: Option<u32>,
     end: Option<End>,
     in_news: bool,
@@ -60,6 +62,7 @@ impl Ledger {
             id,
             sequence,
             tokens: Vec::new(),
+            logprobs: Vec::new(),
             num_cached: None,
             end: None,
             in_news: false,
@@ -86,10 +89,16 @@ impl Ledger {
     }
 
     /// A request has one token more.
-    pub(crate) fn deliver(&mut self, key: Key<Account>, token: TokenId) {
+    pub(crate) fn deliver(
+        &mut self,
+        key: Key<Account>,
+        token: TokenId,
+        logprobs: Option<Box<Logprobs>>,
+    ) {
         let account = &mut self.accounts[key];
         assert!(account.end.is_none(), "law 3: {:?} gets a token after its end", account.id);
         account.tokens.push(token);
+        account.logprobs.extend(logprobs.map(|logprobs| *logprobs));
         self.sums.tokens += 1;
         self.note(key);
     }
@@ -104,14 +113,17 @@ impl Ledger {
     pub(crate) fn fetch(&mut self, out: &mut Updates) {
         out.entries.clear();
         out.tokens.clear();
+        out.logprobs.clear();
         self.news.sort_unstable_by_key(|&(id, _)| id);
         for (id, key) in self.news.drain(..) {
             let account = &mut self.accounts[key];
-            let start = out.tokens.len();
+            let (start, first) = (out.tokens.len(), out.logprobs.len());
             out.tokens.append(&mut account.tokens);
+            out.logprobs.append(&mut account.logprobs);
+            let (tokens, logprobs) = (start..out.tokens.len(), first..out.logprobs.len());
             let (num_cached, end) = (account.num_cached.take(), account.end);
             account.in_news = false;
-            out.entries.push(Update { id, tokens: start..out.tokens.len(), num_cached, end });
+            out.entries.push(Update { id, tokens, logprobs, num_cached, end });
             if end.is_some() {
                 self.accounts.remove(key);
             }

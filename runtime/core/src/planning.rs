@@ -85,6 +85,7 @@ impl Scheduler {
             tokens,
             table: sequence.table.change(),
             sample: samples.then(|| sequence.request.sampling.clone()),
+            num_prompt: sequence.num_prompt(),
         });
         draft.flight_rows.push(FlightRow { key, end, samples });
         draft.budget.spend(len);

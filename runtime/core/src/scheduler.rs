@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use engine_contract::{EngineError, Outcome, SeatId, StepOutput, StepPlan, TokenId};
+use engine_contract::{EngineError, Outcome, Sampled, SeatId, StepOutput, StepPlan};
 
 use crate::admission::judge;
 use crate::arena::{Arena, Key};
@@ -166,13 +166,13 @@ impl Scheduler {
         let flight = self.in_flight.land(output.step, now);
         let mut sampled = output.sampled.iter();
         for &row in &flight.rows {
-            let outcome = row.samples.then(|| {
+            let sampled = row.samples.then(|| {
                 let sampled = sampled.next().expect("a sampling row has an outcome");
                 let id = self.sequences[row.key].id();
                 assert_eq!(sampled.sequence, id, "outcomes come in the order of the rows");
-                sampled.outcome
+                sampled
             });
-            self.retire_row(row, outcome);
+            self.retire_row(row, sampled);
         }
         assert!(sampled.next().is_none(), "{} has an outcome without a row", output.step);
         self.in_flight.recycle(flight.rows);
@@ -269,7 +269,8 @@ impl Scheduler {
     /// A row's step has retired: its positions are computed, and its token, if any, is known. For a
     /// sequence that ended meanwhile it was one row too many; but if that went wrong, what the
     /// sequence left in the index is suspect all the same.
-    fn retire_row(&mut self, row: FlightRow, outcome: Option<Outcome>) {
+    fn retire_row(&mut self, row: FlightRow, sampled: Option<&Sampled>) {
+        let outcome = sampled.map(|sampled| sampled.outcome);
         let sequence = &mut self.sequences[row.key];
         sequence.num_in_flight -= 1;
         if outcome == Some(Outcome::NotFinite) {
@@ -279,10 +280,8 @@ impl Scheduler {
             sequence.num_computed = row.end;
             sequence.num_sampling -= u32::from(row.samples);
             self.publish(row.key);
-            match outcome {
-                None => {}
-                Some(Outcome::NotFinite) => self.close(row.key, End::NotFinite),
-                Some(Outcome::Token(token)) => self.hear(row.key, token),
+            if let Some(sampled) = sampled {
+                self.hear(row.key, sampled);
             }
         }
         self.settle(row.key);
@@ -295,7 +294,8 @@ impl Scheduler {
         self.kv.publish(table, *num_computed, tokens);
     }
 
-    fn hear(&mut self, key: Key<Sequence>, token: TokenId) {
+    fn hear(&mut self, key: Key<Sequence>, sampled: &Sampled) {
+        let Outcome::Token(token) = sampled.outcome else { return self.close(key, End::NotFinite) };
         let sequence = &mut self.sequences[key];
         let account = sequence.account;
         if let (true, Some(num_cached)) = (sequence.output.is_empty(), sequence.num_cached) {
@@ -303,7 +303,7 @@ impl Scheduler {
         }
         let taken = sequence.take(token);
         if taken != Taken::Dropped {
-            self.ledger.deliver(account, token);
+            self.ledger.deliver(account, token, sampled.logprobs.clone());
         }
         match taken {
             Taken::Dropped => self.close(key, End::Finished(Finish::StopToken)),

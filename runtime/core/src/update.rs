@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use engine_contract::TokenId;
+use engine_contract::{Logprobs, TokenId};
 
 use crate::{CancelCause, RequestId};
 
@@ -15,6 +15,8 @@ pub struct Updates {
     pub entries: Vec<Update>,
     /// The tokens of all updates, one after the other.
     pub tokens: Vec<TokenId>,
+    /// The log-probabilities of those that came with some, one after the other.
+    pub logprobs: Vec<Logprobs>,
 }
 
 /// What one request hears.
@@ -24,6 +26,9 @@ pub struct Update {
     pub id: RequestId,
     /// The new tokens, in [`Updates::tokens`]. May be empty.
     pub tokens: Range<usize>,
+    /// Their log-probabilities, in [`Updates::logprobs`]: for each token, if the request asked for
+    /// them, and else for none.
+    pub logprobs: Range<usize>,
     /// Prompt tokens found in the prefix cache, said once: with the request's first token.
     pub num_cached: Option<u32>,
     /// The request's one end; nothing follows it.

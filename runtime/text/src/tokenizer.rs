@@ -126,6 +126,11 @@ impl Tokenizer {
         if self.is_control(id) { &[] } else { self.pieces.bytes(id) }
     }
 
+    /// A token as it is written: the bytes it stands for, or a control token's own text.
+    pub fn token_name(&self, id: u32) -> &[u8] {
+        self.control.text(id).map_or_else(|| self.pieces.bytes(id), str::as_bytes)
+    }
+
     /// Whether a token is structure rather than text.
     pub fn is_control(&self, id: u32) -> bool {
         self.control.contains(id)

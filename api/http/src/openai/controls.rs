@@ -6,7 +6,7 @@ use runtime::{Ends, Generate, Prompt};
 use serde_json::Value;
 
 use super::fields::{Field, Fields};
-use super::{ApiError, Ignored};
+use super::{ApiError, Ignored, sampling};
 
 const STOP_STRINGS_MAX: usize = 16;
 const STOP_STRING_BYTES_MAX: usize = 1 << 10;
@@ -51,14 +51,14 @@ impl Controls {
         fields: &mut Fields,
         max_tokens: &[&str],
         unlimited: Option<u32>,
-        defaults: Sampling,
+        defaults: &Sampling,
         ignored: &mut Ignored,
     ) -> Result<Self, ApiError> {
         check_unused(fields)?;
         let max_tokens = read_max_tokens(fields, max_tokens)?.or(unlimited);
         Ok(Self {
             delivery: read_delivery(fields, ignored)?,
-            sampling: read_sampling(fields, defaults)?,
+            sampling: sampling::read(fields, defaults)?,
             max_tokens,
             min_tokens: read_min_tokens(fields, max_tokens)?,
             stop: fields.optional("stop").map(read_stop).transpose()?.unwrap_or_default(),
@@ -70,10 +70,16 @@ impl Controls {
         })
     }
 
+    /// The same, and log-probabilities with so many alternatives, if any are asked for.
+    pub(crate) fn with_logprobs(mut self, logprobs: Option<u32>) -> Self {
+        self.sampling.logprobs = logprobs;
+        self
+    }
+
     /// What the runtime is asked for.
     ///
     /// # Errors
-    /// A stop token outside the vocabulary of `vocab` tokens, if that is known.
+    /// A stop token, or a biased one, outside the vocabulary of `vocab` tokens, if that is known.
     pub(crate) fn with_prompt(
         self,
         prompt: Prompt,
@@ -81,6 +87,7 @@ impl Controls {
     ) -> Result<Generate, ApiError> {
         let ids = self.stop_tokens.iter().map(|token| token.0);
         check_vocabulary("stop_token_ids", ids, vocab)?;
+        sampling::check_biases(&self.sampling, vocab)?;
         Ok(Generate {
             prompt,
             sampling: self.sampling,
@@ -142,41 +149,6 @@ fn read_min_tokens(fields: &mut Fields, max_tokens: Option<u32>) -> Result<u32, 
     }
 }
 
-fn read_sampling(fields: &mut Fields, defaults: Sampling) -> Result<Sampling, ApiError> {
-    Ok(Sampling {
-        temperature: read_number(fields, "temperature", 2.0)?.unwrap_or(defaults.temperature),
-        top_k: read_top_k(fields)?.unwrap_or(defaults.top_k),
-        top_p: read_top_p(fields)?.unwrap_or(defaults.top_p),
-        min_p: read_number(fields, "min_p", 1.0)?.unwrap_or(defaults.min_p),
-        seed: match fields.optional("seed") {
-            Some(field) => field.bits()?,
-            None => fastrand::u64(..),
-        },
-    })
-}
-
-/// A number from 0 to `max`, in the precision that the sampler computes in.
-fn read_number(fields: &mut Fields, name: &str, max: f64) -> Result<Option<f32>, ApiError> {
-    fields.optional(name).map(|field| field.number(0.0, max).map(|n| n as f32)).transpose()
-}
-
-fn read_top_p(fields: &mut Fields) -> Result<Option<f32>, ApiError> {
-    let Some(field) = fields.optional("top_p") else { return Ok(None) };
-    let top_p = field.number(0.0, 1.0)?;
-    if top_p == 0.0 {
-        return Err(field.outside("more than 0, and at most 1"));
-    }
-    // What is too small for single precision still keeps the most likely token.
-    Ok(Some((top_p as f32).max(f32::MIN_POSITIVE)))
-}
-
-/// 0 and -1 both mean all tokens; clients of either habit exist.
-fn read_top_k(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
-    let Some(field) = fields.optional("top_k") else { return Ok(None) };
-    let top_k = field.integer(-1, i64::from(u32::MAX))?;
-    Ok(Some(u32::try_from(top_k).unwrap_or(0)))
-}
-
 fn read_delivery(fields: &mut Fields, ignored: &mut Ignored) -> Result<Delivery, ApiError> {
     let stream = fields.optional("stream").map(|field| field.flag()).transpose()?;
     let options = fields.optional("stream_options");
@@ -224,15 +196,16 @@ fn read_stop_tokens(fields: &mut Fields) -> Result<Vec<TokenId>, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use engine_contract::Bias;
     use serde_json::json;
 
     use super::*;
 
     fn read(body: Value) -> Result<Controls, ApiError> {
-        read_with(body, Sampling::PLAIN)
+        read_with(body, &Sampling::PLAIN)
     }
 
-    fn read_with(body: Value, defaults: Sampling) -> Result<Controls, ApiError> {
+    fn read_with(body: Value, defaults: &Sampling) -> Result<Controls, ApiError> {
         let Value::Object(object) = body else { panic!("an object") };
         let (mut fields, mut ignored) = (Fields::new(object), Ignored::default());
         let names = ["max_completion_tokens", "max_tokens"];
@@ -247,7 +220,7 @@ mod tests {
     fn defaults_are_openais_and_null_is_absent() {
         let body = json!({"temperature": null, "stop": null, "n": null, "stream": null, "seed": 7});
         let controls = read(body).unwrap();
-        let sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 7 };
+        let sampling = Sampling { seed: 7, ..Sampling::PLAIN };
         let expected = Controls {
             delivery: Delivery::Whole,
             sampling,
@@ -262,9 +235,16 @@ mod tests {
 
     #[test]
     fn what_a_request_leaves_out_is_the_model_s_to_say() {
-        let defaults = Sampling { temperature: 0.6, top_k: 20, top_p: 0.8, min_p: 0.1, seed: 1 };
-        let sampling = |body| read_with(body, defaults).unwrap().sampling;
-        assert_eq!(sampling(json!({"seed": 7})), Sampling { seed: 7, ..defaults });
+        let defaults = Sampling {
+            temperature: 0.6,
+            top_k: 20,
+            top_p: 0.8,
+            min_p: 0.1,
+            seed: 1,
+            ..Sampling::PLAIN
+        };
+        let sampling = |body| read_with(body, &defaults).unwrap().sampling;
+        assert_eq!(sampling(json!({"seed": 7})), Sampling { seed: 7, ..defaults.clone() });
         let said = json!({"temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 0});
         assert_eq!(sampling(said), Sampling::GREEDY);
     }
@@ -275,9 +255,22 @@ mod tests {
             "temperature": 0.5, "top_k": 40, "top_p": 0.9, "min_p": 0.05, "seed": -1,
             "max_tokens": 9, "min_tokens": 9, "stop": ["a", "b"], "stop_token_ids": [3],
             "ignore_eos": true, "stream": true, "stream_options": {"include_usage": true},
+            "repetition_penalty": 1.5, "frequency_penalty": -2, "presence_penalty": 0.25,
+            "logit_bias": {"10": 0.5, "9": -100, "3": null},
         }));
-        let sampling =
-            Sampling { temperature: 0.5, top_k: 40, top_p: 0.9, min_p: 0.05, seed: u64::MAX };
+        let bias = |token, bias| Bias { token: TokenId(token), bias };
+        let sampling = Sampling {
+            temperature: 0.5,
+            top_k: 40,
+            top_p: 0.9,
+            min_p: 0.05,
+            seed: u64::MAX,
+            repetition_penalty: 1.5,
+            frequency_penalty: -2.0,
+            presence_penalty: 0.25,
+            biases: vec![bias(9, -100.0), bias(10, 0.5)],
+            logprobs: None,
+        };
         let expected = Controls {
             delivery: Delivery::Stream(UsageChunk::Last),
             sampling,
@@ -313,6 +306,25 @@ mod tests {
             "`stream_options` must be left out unless `stream` is true"
         );
         assert_eq!(refusal(json!({"n": 2})), "`n` is not supported by this server; leave it out");
+        assert_eq!(
+            refusal(json!({"repetition_penalty": 0})),
+            "`repetition_penalty` must be more than 0, and at most 100"
+        );
+        assert_eq!(refusal(json!({"presence_penalty": 2.1})), "`presence_penalty` must be -2 to 2");
+        assert_eq!(
+            refusal(json!({"logit_bias": {"07": 1}})),
+            "`logit_bias.07` must be named by a token's id"
+        );
+        assert_eq!(
+            refusal(json!({"logit_bias": {"7": 101}})),
+            "`logit_bias.7` must be -100 to 100"
+        );
+        let stray = read(json!({"logit_bias": {"299": 1, "300": 1}})).unwrap();
+        let error = stray.with_prompt(Prompt::Text(String::new()), Some(300)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`logit_bias.300` must be a token of the vocabulary, below 300"
+        );
         let stray = read(json!({"stop_token_ids": [1, 300]})).unwrap();
         let error = stray.with_prompt(Prompt::Text(String::new()), Some(300)).unwrap_err();
         assert_eq!(

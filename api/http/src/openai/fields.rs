@@ -42,6 +42,15 @@ impl Fields {
         self.optional(name).ok_or_else(|| ApiError::missing(&self.path_of(name)))
     }
 
+    /// All that are left, with their names.
+    pub(crate) fn into_named(self) -> impl Iterator<Item = (String, Field)> {
+        let path = if self.path.is_empty() { String::new() } else { format!("{}.", self.path) };
+        let there = self.left.into_iter().filter(|(_, value)| !value.is_null());
+        there.map(move |(name, value)| {
+            (name.clone(), Field { path: format!("{path}{name}"), value })
+        })
+    }
+
     /// Counts what is left as unknown.
     pub(crate) fn ignore_rest(self, ignored: &mut Ignored) {
         for (name, value) in &self.left {

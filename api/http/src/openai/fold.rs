@@ -4,15 +4,16 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use futures_core::Stream;
-use runtime::{Delta, Failure, FinishReason, Usage};
+use runtime::{Delta, Failure, FinishReason, TokenLogprobs, Usage};
 
 use crate::access::Access;
 use crate::openai::finish;
 
 /// A complete output.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Output {
     pub(crate) text: String,
+    pub(crate) logprobs: Vec<TokenLogprobs>,
     pub(crate) finish: FinishReason,
     pub(crate) usage: Usage,
 }
@@ -28,16 +29,17 @@ pub(crate) async fn fold(
     mut deltas: impl Stream<Item = Delta> + Unpin,
     access: &Access,
 ) -> Result<Output, Failure> {
-    let mut text = String::new();
+    let (mut text, mut logprobs) = (String::new(), Vec::new());
     loop {
         match poll_fn(|cx| Pin::new(&mut deltas).poll_next(cx)).await {
-            Some(Delta::Text { text: more, num_tokens }) => {
+            Some(Delta::Text { text: more, num_tokens, logprobs: more_logprobs }) => {
                 access.heard(num_tokens);
                 text.push_str(&more);
+                logprobs.extend(more_logprobs);
             }
             Some(Delta::End { finish, usage }) => {
                 access.finished(finish::outcome(finish), usage.output);
-                return Ok(Output { text, finish, usage });
+                return Ok(Output { text, logprobs, finish, usage });
             }
             Some(Delta::Failed(failure)) => {
                 access.failed();

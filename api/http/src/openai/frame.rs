@@ -4,7 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use runtime::{FinishReason, ModelCard};
+use runtime::{FinishReason, ModelCard, TokenLogprobs};
 
 use super::controls::UsageChunk;
 use super::fields::Fields;
@@ -42,12 +42,15 @@ pub(crate) trait Wire: 'static {
         ignored: &mut Ignored,
     ) -> Result<Ready, ApiError>;
 
-    /// The choice of a chunk of text, which is a JSON string.
-    fn text(text: &str) -> String;
+    /// The choice of a chunk of text; both are JSON.
+    fn text(text: &str, logprobs: &str) -> String;
     /// The choice of the last chunk; `finish` is a plain word.
     fn finish(finish: &str) -> String;
-    /// The choice of a whole answer; `text` is a JSON string and `finish` a plain word.
-    fn whole(text: &str, finish: &str) -> String;
+    /// The choice of a whole answer; `text` and `logprobs` are JSON and `finish` a plain word.
+    fn whole(text: &str, logprobs: &str, finish: &str) -> String;
+    /// Log-probabilities of tokens as JSON, null if there are none. `written` counts the characters
+    /// of all tokens so far.
+    fn logprobs(tokens: &[TokenLogprobs], written: &mut usize) -> String;
 }
 
 /// What surrounds the choices of one output.
@@ -73,9 +76,9 @@ impl Frame {
         W::OPENING.map(|choice| self.chunk(choice))
     }
 
-    /// A chunk of text.
-    pub(crate) fn text<W: Wire>(&self, text: &str) -> String {
-        self.chunk(&W::text(&escape(text)))
+    /// A chunk of text; `logprobs` is JSON.
+    pub(crate) fn text<W: Wire>(&self, text: &str, logprobs: &str) -> String {
+        self.chunk(&W::text(&escape(text), logprobs))
     }
 
     /// The chunk that says why the output is complete.
@@ -100,7 +103,8 @@ impl Frame {
 
 /// A whole answer.
 pub(crate) fn whole<W: Wire>(model: &str, output: &Output) -> String {
-    let choice = W::whole(&escape(&output.text), finish::word(output.finish));
+    let logprobs = W::logprobs(&output.logprobs, &mut 0);
+    let choice = W::whole(&escape(&output.text), &logprobs, finish::word(output.finish));
     let usage = Usage::from(output.usage).json();
     format!(r#"{}{choice}],"usage":{usage}}}"#, head(W::ID, W::WHOLE, model))
 }

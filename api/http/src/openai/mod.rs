@@ -10,6 +10,8 @@ mod fold;
 mod frame;
 mod ignored;
 mod json;
+mod logprobs;
+mod sampling;
 mod unsupported;
 mod usage;
 
@@ -108,7 +110,11 @@ async fn answer<W: Wire>(
 /// JSON does not ask for it, because clients exist that split events with a text library's idea of
 /// lines.
 fn escape(text: &str) -> String {
-    let escaped = serde_json::to_string(text).expect("strings always serialise");
+    one_line(serde_json::to_string(text).expect("strings always serialise"))
+}
+
+/// The same JSON on what everybody takes for one line.
+fn one_line(escaped: String) -> String {
     if escaped.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
         return escaped
             .replace('\u{85}', "\\u0085")

@@ -27,7 +27,7 @@ const USAGE: Usage = Usage { prompt: 5, cached: 0, output: 2 };
 const END: Delta = Delta::End { finish: FinishReason::Stop, usage: USAGE };
 
 fn text(text: &str) -> Delta {
-    Delta::Text { text: text.to_owned(), num_tokens: 1 }
+    Delta::Text { text: text.to_owned(), num_tokens: 1, logprobs: Vec::new() }
 }
 
 async fn hear(deltas: impl IntoIterator<Item = Delta>) -> (Result<Output, Failure>, Outcome) {
@@ -39,7 +39,8 @@ async fn hear(deltas: impl IntoIterator<Item = Delta>) -> (Result<Output, Failur
 #[actix_web::test]
 async fn text_adds_up_to_the_end() {
     let (output, outcome) = hear([text("a"), text(""), text("b"), END]).await;
-    let expected = Output { text: "ab".to_owned(), finish: FinishReason::Stop, usage: USAGE };
+    let (text, finish, usage) = ("ab".to_owned(), FinishReason::Stop, USAGE);
+    let expected = Output { text, logprobs: Vec::new(), finish, usage };
     assert_eq!((output, outcome), (Ok(expected), Outcome::Stop));
 }
 
@@ -52,7 +53,8 @@ async fn a_failure_and_a_missing_end_are_failures() {
 
 #[test]
 fn whole_answers_have_openais_shape() {
-    let output = Output { text: "a\"b".to_owned(), finish: FinishReason::Stop, usage: USAGE };
+    let (text, finish, usage) = ("a\"b".to_owned(), FinishReason::Stop, USAGE);
+    let output = Output { text, logprobs: Vec::new(), finish, usage };
     let shape = |answer: String| {
         let mut answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         let id = answer["id"].take();

@@ -31,7 +31,6 @@ const SHARED: &[(&str, Off)] = &[
     ("bad_words", Off::Empty),
     ("best_of", Off::Number(1.0)),
     ("echo", Off::False),
-    ("frequency_penalty", Off::Number(0.0)),
     ("grammar", Off::Empty),
     ("guided_choice", Off::Never),
     ("guided_decoding_backend", Off::Never),
@@ -43,13 +42,10 @@ const SHARED: &[(&str, Off)] = &[
     ("json_schema", Off::Never),
     ("kv_transfer_params", Off::Never),
     ("length_penalty", Off::Number(1.0)),
-    ("logit_bias", Off::Empty),
     ("logits_processors", Off::Empty),
-    ("presence_penalty", Off::Number(0.0)),
     ("priority", Off::Number(0.0)),
     ("prompt_embeds", Off::Never),
     ("prompt_logprobs", Off::Never),
-    ("repetition_penalty", Off::Number(1.0)),
     ("response_format", Off::TextFormat),
     ("return_token_ids", Off::False),
     ("return_tokens_as_token_ids", Off::False),
@@ -69,18 +65,16 @@ const CHAT: &[(&str, Off)] = &[
     ("documents", Off::Empty),
     ("function_call", Off::Words(&["none", "auto"])),
     ("functions", Off::Empty),
-    ("logprobs", Off::False),
     ("modalities", Off::Words(&["text"])),
     ("parallel_tool_calls", Off::Anyhow),
     ("prediction", Off::Never),
     ("reasoning_effort", Off::Words(&["none"])),
     ("tool_choice", Off::Words(&["none", "auto"])),
     ("tools", Off::Empty),
-    ("top_logprobs", Off::Number(0.0)),
     ("web_search_options", Off::Never),
 ];
 
-const COMPLETIONS: &[(&str, Off)] = &[("logprobs", Off::Never), ("suffix", Off::Empty)];
+const COMPLETIONS: &[(&str, Off)] = &[("suffix", Off::Empty)];
 
 /// Takes the fields of a chat that are not honoured.
 ///
@@ -163,8 +157,7 @@ mod tests {
     fn values_that_ask_for_nothing_are_accepted() {
         for body in [
             json!({"tools": [], "tool_choice": "auto", "parallel_tool_calls": true}),
-            json!({"response_format": {"type": "text"}, "logit_bias": {}, "logprobs": false}),
-            json!({"presence_penalty": 0, "frequency_penalty": 0.0, "repetition_penalty": 1}),
+            json!({"response_format": {"type": "text"}, "length_penalty": 1}),
             json!({"guided_json": null, "best_of": 1, "echo": false, "modalities": ["text"]}),
         ] {
             assert_eq!(refusal(body.clone()), None, "{body}");
@@ -178,10 +171,7 @@ mod tests {
             ("tool_choice", json!("required")),
             ("tool_choice", json!({"type": "function"})),
             ("response_format", json!({"type": "json_object"})),
-            ("logprobs", json!(true)),
-            ("logit_bias", json!({"50256": -100})),
-            ("presence_penalty", json!(0.1)),
-            ("repetition_penalty", json!(1.1)),
+            ("length_penalty", json!(1.1)),
             ("best_of", json!(2)),
             ("guided_json", json!({})),
             ("modalities", json!(["text", "audio"])),
@@ -195,8 +185,8 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_told_from_what_is_not_supported() {
-        let message = "`presence_penalty` must be a number, not a string";
-        assert_eq!(refusal(json!({"presence_penalty": "0"})).unwrap(), message);
+        let message = "`typical_p` must be a number, not a string";
+        assert_eq!(refusal(json!({"typical_p": "0"})).unwrap(), message);
         let message = "`echo` must be a boolean, not a number";
         assert_eq!(refusal(json!({"echo": 1})).unwrap(), message);
     }

@@ -31,7 +31,7 @@ fn script(deltas: impl IntoIterator<Item = Delta>) -> Script {
 }
 
 fn text(text: &str) -> Delta {
-    Delta::Text { text: text.to_owned(), num_tokens: 1 }
+    Delta::Text { text: text.to_owned(), num_tokens: 1, logprobs: Vec::new() }
 }
 
 const END: Delta =

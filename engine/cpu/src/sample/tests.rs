@@ -3,7 +3,7 @@ use engine_backend::{Backend, Draw, Sample, StepLayout};
 use super::*;
 use crate::{CpuBackend, Isa, random::uniform};
 
-const ALL: Draw = Draw { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 7 };
+const ALL: Draw = Draw { temperature: 1.0, seed: 7, ..Draw::GREEDY };
 
 fn available() -> impl Iterator<Item = CpuBackend> {
     let isas = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni];
@@ -27,10 +27,10 @@ fn draw(backend: &mut CpuBackend, rows: &[&[f32]], draw: Draw) -> Vec<Option<u32
         samples,
         ..StepLayout::default()
     };
-    let mut step = backend.step(rows.len(), rows.len(), 1).unwrap();
+    let mut step = backend.step(rows.len(), rows.len(), 1, width).unwrap();
     backend.stage(&layout, &mut step);
     backend.sample(&logits, &step);
-    engine_backend::Event::wait(backend.record(&step)).unwrap()
+    engine_backend::Event::wait(backend.record(&step)).unwrap().tokens
 }
 
 /// Any logits, with some that are equal.
@@ -139,7 +139,7 @@ fn filters_keep_what_they_should() {
             for top_k in [0, 1, 5, 400, 9999] {
                 for top_p in [0.0, 0.1, 0.5, 0.99, 1.0] {
                     for min_p in [0.0, 0.05, 1.0] {
-                        let draw = Draw { temperature, top_k, top_p, min_p, seed };
+                        let draw = Draw { temperature, top_k, top_p, min_p, seed, ..Draw::GREEDY };
                         let mut ranking = Vec::new();
                         let kept = rank(&logits, &weights, &draw, &mut ranking);
                         assert_eq!(ranking[..kept], filtered(&logits, &weights, &draw), "{draw:?}");

@@ -30,5 +30,8 @@ struct Draw {
     uint32_t top_k;
     uint64_t seed;
     float temperature, top_p, min_p;
-    float unused;
+    float repetition, frequency, presence;
+    uint32_t penalised;  // whether logits are adjusted by the seat's tally
+    uint32_t logprobs;   // one more than the alternatives that are wanted; 0: nothing is
+    uint32_t unused[2];
 };

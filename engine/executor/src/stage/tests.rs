@@ -34,6 +34,7 @@ fn row(seat: u32, start: u32, tokens: RowTokens, table: TableChange) -> Row {
         tokens,
         table,
         sample: Some(Arc::new(Sampling { seed: 7, ..Sampling::GREEDY })),
+        num_prompt: 1,
     }
 }
 
@@ -65,7 +66,7 @@ fn a_mixed_step_is_laid_out_row_by_row() {
         ]
     );
     assert_eq!(layout.inherits, [Inherit { token: 0, seat: 2 }]);
-    let draw = Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 7 };
+    let draw = Draw { seed: 7, ..Draw::GREEDY };
     assert_eq!(
         layout.samples,
         [
@@ -93,6 +94,39 @@ fn blocks_taken_ahead_are_kept_for_later_steps() {
     assert_eq!(layout.blocks, [5]);
     let rows = vec![row(0, 1, host(&[1, 1, 1, 1]), TableChange::Extend(vec![]))];
     assert_eq!(stage.fill(&step(1, rows)).blocks, [5, 6]);
+}
+
+/// What was cached, or computed in steps before, is told as well.
+#[test]
+fn a_tally_begins_with_the_first_draw_and_has_the_whole_text() {
+    let bias = engine_contract::Bias { token: TokenId(7), bias: -1.5 };
+    let sampling =
+        Arc::new(Sampling { frequency_penalty: 0.5, biases: vec![bias], ..Sampling::GREEDY });
+    let text: Arc<[TokenId]> = [1, 2, 3, 4, 5, 6, 2].map(TokenId).into();
+    let part = |start: u32, end: usize, table| Row {
+        sample: (end == text.len()).then(|| sampling.clone()),
+        num_prompt: 5,
+        ..row(1, start, RowTokens::Host(text.clone(), start as usize..end), table)
+    };
+    let tally = Tally { seat: 1, text: 0..7, num_prompt: 5, biases: 0..1 };
+    let mut stage = Stage::new(INFO);
+    let cached = || TableChange::Fresh(blocks(&[5, 6]));
+    assert_eq!(stage.fill(&step(0, vec![part(4, 6, cached())])).tallies, []);
+    let layout = stage.fill(&step(1, vec![part(6, 7, TableChange::Extend(vec![]))]));
+    assert_eq!(layout.tallies, std::slice::from_ref(&tally));
+    assert_eq!(layout.texts, [1, 2, 3, 4, 5, 6, 2]);
+    assert_eq!(layout.biases, [Bias { token: 7, bias: -1.5 }]);
+    let penalties = Penalties { repetition: 1.0, frequency: 0.5, presence: 0.0 };
+    assert_eq!(layout.samples[0].draw.penalties, Some(penalties));
+    // The device counts on by itself.
+    let mut next = row(1, 7, RowTokens::Device, TableChange::Extend(vec![]));
+    next.sample = Some(sampling.clone());
+    assert_eq!(stage.fill(&step(2, vec![next])).tallies, []);
+    // Whoever has the seat next has its own, if it wants any.
+    assert_eq!(stage.fill(&step(3, vec![part(4, 7, cached())])).tallies, [tally]);
+    let plain = row(1, 0, host(&[1]), TableChange::Fresh(blocks(&[5])));
+    let layout = stage.fill(&step(4, vec![plain]));
+    assert_eq!((layout.tallies.len(), layout.samples[0].draw.penalties), (0, None));
 }
 
 /// What is said when the second step has this row, after a first that gave seat 0 one position.

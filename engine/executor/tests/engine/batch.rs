@@ -2,7 +2,7 @@
 
 use engine::{BackendExecutor, Config, ModelFile};
 use engine_backend::Backend;
-use engine_contract::{Executor, Outcome, Sampling};
+use engine_contract::{Bias, Executor, Outcome, Sampling, TokenId};
 use engine_cpu::CpuBackend;
 
 use crate::blocks::{F32, Q4_1, Q4_K};
@@ -37,7 +37,7 @@ fn check_family<B: Backend>(
     let config = Config { rows_max: 12, step_tokens_max: 64, block_size: 8, ..Config::default() };
     let mut executor = BackendExecutor::new(backend, &file, &config).expect("room for it");
     let jobs = jobs(24, sampling, &mut Dice::new(1));
-    let alone = Driver::run(&mut executor, &jobs, ALONE, 0, 0);
+    let alone = Driver::sample(&mut executor, &jobs, ALONE, 0, 0);
     assert!(alone.iter().zip(&jobs).all(|(drawn, job)| drawn.len() == job.outputs));
     let cuts = [
         Cuts { depth: 1, chunk_max: 7, running_max: 5 },
@@ -46,7 +46,7 @@ fn check_family<B: Backend>(
         Cuts { depth: 3, chunk_max: 33, running_max: 9 },
     ];
     for (nth, cuts) in (1..).zip(cuts) {
-        let together = Driver::run(&mut executor, &jobs, cuts, nth, nth * 1_000_000);
+        let together = Driver::sample(&mut executor, &jobs, cuts, nth, nth * 1_000_000);
         assert_eq!(together, alone, "batching {nth} changes tokens");
     }
 }
@@ -77,6 +77,31 @@ fn chance_is_the_sequence_s_own() {
         top_p: 0.95,
         min_p: 0.01,
         seed,
+        ..Sampling::GREEDY
+    });
+}
+
+/// Some with penalties and biases, some with log-probabilities, some with neither.
+fn wishes(nth: u64) -> Sampling {
+    let penalised = !nth.is_multiple_of(3);
+    let bias = |token| Bias { token: TokenId(token), bias: token as f32 / 100.0 - 1.0 };
+    Sampling {
+        repetition_penalty: if penalised { 1.2 } else { 1.0 },
+        frequency_penalty: if penalised { 0.3 } else { 0.0 },
+        presence_penalty: if penalised { 0.1 } else { 0.0 },
+        biases: if nth % 5 == 4 { [3, 50, 200].map(bias).to_vec() } else { Vec::new() },
+        logprobs: (nth % 4 > 1).then_some(3),
+        ..Sampling::GREEDY
+    }
+}
+
+#[test]
+fn what_was_said_is_the_sequence_s_own() {
+    check(Naive::new(Rounding::None), Elements::all(F32), wishes);
+    check(CpuBackend::new(2), Elements::all(Q4_1), |nth| Sampling {
+        temperature: 0.8,
+        seed: nth,
+        ..wishes(nth)
     });
 }
 
@@ -120,7 +145,7 @@ fn with_output(mut model: crate::writer::Writer) -> crate::writer::Writer {
 #[test]
 fn a_step_without_draws_has_none() {
     use engine_contract::{
-        BlockId, Row, RowTokens, SeatId, SequenceId, StepId, StepPlan, Stop, TableChange, TokenId,
+        BlockId, Row, RowTokens, SeatId, SequenceId, StepId, StepPlan, Stop, TableChange,
     };
     let (_folder, path) = tiny::saved(&tiny::tiny(Elements::all(F32), 3));
     let file = ModelFile::open(&path).unwrap();
@@ -132,6 +157,7 @@ fn a_step_without_draws_has_none() {
         tokens: RowTokens::Host([TokenId(1), TokenId(2)].into(), 0..2),
         table: TableChange::Fresh(vec![BlockId(0)]),
         sample: None,
+        num_prompt: 2,
     };
     for rows in [vec![row], vec![]] {
         let plan = StepPlan { step: StepId(9), rows, stop: Stop::Empty };

@@ -4,6 +4,7 @@ mod assets;
 mod batch;
 mod blocks;
 mod dice;
+mod draws;
 mod driver;
 #[path = "../../../cpu/tests/reference/floats.rs"]
 mod floats;
@@ -12,6 +13,7 @@ mod loading;
 mod naive;
 mod parity;
 mod random;
+mod tallies;
 mod tiny;
 #[path = "../../../model/tests/gguf/writer.rs"]
 mod writer;

@@ -1,16 +1,21 @@
 //! A backend of plain loops in single precision: what every operation means, slowly.
 //!
 //! It shares nothing with the backends that serve. Weights are dequantised by ggml's layouts when
-//! they are loaded. Draws are greedy. [`Rounding`] says whether it also rounds where serving
-//! backends do.
+//! they are loaded. Draws are greedy, penalties and all. [`Rounding`] says whether it also rounds
+//! where serving backends do.
 
 use engine_backend::{
-    Activation, AttentionShape, Backend, BackendError, CacheShape, Event, ExpertInput, Heads, Rope,
-    RopePairs, Router, StepLayout, Tensor,
+    Activation, AttentionShape, Backend, BackendError, CacheShape, Drawn, Event, ExpertInput,
+    Heads, Rope, RopePairs, Router, StepLayout, Tensor,
 };
 use half::{bf16, f16};
 
 use crate::floats::floats;
+
+#[path = "said.rs"]
+mod said;
+
+use said::Text;
 
 /// Where numbers lose digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +33,8 @@ pub(crate) struct Naive {
     rounding: Rounding,
     /// The token last drawn at each seat.
     seats: Vec<u32>,
-    drawn: Vec<Option<u32>>,
+    texts: Vec<Text>,
+    drawn: Drawn,
     /// What was asked for so far: elements of buffers, and bytes of weights as files have them.
     pub(crate) asked: (u64, u64),
 }
@@ -63,17 +69,18 @@ pub(crate) struct Cache {
     values: Vec<f32>,
 }
 
-pub(crate) struct Drawn(Vec<Option<u32>>);
+pub(crate) struct Done(Drawn);
 
-impl Event for Drawn {
-    fn wait(self) -> Result<Vec<Option<u32>>, BackendError> {
+impl Event for Done {
+    fn wait(self) -> Result<Drawn, BackendError> {
         Ok(self.0)
     }
 }
 
 impl Naive {
     pub(crate) fn new(rounding: Rounding) -> Self {
-        Self { rounding, seats: Vec::new(), drawn: Vec::new(), asked: (0, 0) }
+        let (seats, texts) = (Vec::new(), Vec::new());
+        Self { rounding, seats, texts, drawn: Drawn::default(), asked: (0, 0) }
     }
 
     /// A key or a value as the cache gives it back.
@@ -133,7 +140,7 @@ impl Backend for Naive {
     type Routes = Routes;
     type Cache = Cache;
     type Step = StepLayout;
-    type Event = Drawn;
+    type Event = Done;
 
     fn buffer(&mut self, rows: usize, width: usize) -> Result<Rows, BackendError> {
         self.asked.0 += (rows * width) as u64;
@@ -181,13 +188,23 @@ impl Backend for Naive {
         Ok(Cache { block_size: shape.block_size, width, keys: empty.clone(), values: empty })
     }
 
-    fn step(&mut self, rows: usize, _: usize, _: usize) -> Result<StepLayout, BackendError> {
+    fn step(
+        &mut self,
+        rows: usize,
+        _: usize,
+        _: usize,
+        _: usize,
+    ) -> Result<StepLayout, BackendError> {
         self.seats = vec![u32::MAX; rows];
+        self.texts = vec![Text::default(); rows];
         Ok(StepLayout::default())
     }
 
     fn stage(&mut self, layout: &StepLayout, step: &mut StepLayout) {
         step.clone_from(layout);
+        for tally in &layout.tallies {
+            self.texts[tally.seat] = Text::new(layout, tally);
+        }
         for inherit in &layout.inherits {
             step.tokens[inherit.token] = self.seats[inherit.seat];
         }
@@ -363,15 +380,18 @@ impl Backend for Naive {
     }
 
     fn sample(&mut self, logits: &Rows, step: &StepLayout) {
-        self.drawn = logits.rows().map(largest).collect();
-        for (sample, token) in step.samples.iter().zip(&self.drawn) {
+        for (sample, logits) in step.samples.iter().zip(logits.rows()) {
             assert!(sample.draw.temperature == 0.0, "draws are greedy here");
+            let drawn = self.texts[sample.seat].draw(logits, &sample.draw);
+            let (token, logprobs) = drawn.unzip();
             self.seats[sample.seat] = token.unwrap_or_default();
+            self.drawn.tokens.push(token);
+            self.drawn.logprobs.extend(logprobs.flatten());
         }
     }
 
-    fn record(&mut self, _: &StepLayout) -> Drawn {
-        Drawn(std::mem::take(&mut self.drawn))
+    fn record(&mut self, _: &StepLayout) -> Done {
+        Done(std::mem::take(&mut self.drawn))
     }
 }
 
@@ -462,17 +482,4 @@ fn attend_one(
             *out += weight / total * value;
         }
     }
-}
-
-fn largest(logits: &[f32]) -> Option<u32> {
-    if !logits.iter().all(|logit| logit.is_finite()) {
-        return None;
-    }
-    let mut best = 0;
-    for (token, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = token;
-        }
-    }
-    Some(best as u32)
 }

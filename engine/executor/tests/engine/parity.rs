@@ -43,6 +43,7 @@ fn logits<B: Backend>(
             tokens: RowTokens::Host(text.clone(), position..position + 1),
             table,
             sample: Some(Arc::new(Sampling::GREEDY)),
+            num_prompt: LENGTH as u32,
         };
         let plan = StepPlan { step: StepId(position as u64), rows: vec![row], stop: Stop::Empty };
         let ticket = executor.launch(plan).expect("a working engine");

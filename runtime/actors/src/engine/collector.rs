@@ -42,7 +42,7 @@ impl Collector {
         for Launched { ticket, runnable, launched } in &self.tickets {
             let output = ticket.wait()?;
             let ended = self.clock.now();
-            let timing = StepTiming { runnable, before_ended, launched, ended };
+            let timing = StepTiming { runnable, before_ended, launched, ended, gap: output.gap };
             before_ended = ended;
             let incarnation = self.incarnation;
             self.scheduler.do_send(StepCompleted { incarnation, output, timing });

@@ -34,6 +34,8 @@ pub(crate) struct StepTiming {
     pub(crate) launched: Tick,
     /// When its result was there.
     pub(crate) ended: Tick,
+    /// From the end of the step before to its begin, as the device has it.
+    pub(crate) gap: Duration,
 }
 
 impl StepTiming {
@@ -47,11 +49,11 @@ impl StepTiming {
         between(self.began(), self.ended)
     }
 
-    /// How long the engine had nothing to do while this step could have run: from the end of the
-    /// step before, or the moment this one became runnable if that was later, to its begin. Nothing
-    /// for a step that waited at the engine when the one before it ended.
+    /// How long the device had nothing to do although this step could have run: its gap, less the
+    /// time after the end of the step before in which nothing was runnable. The gap is the device's
+    /// own measure; only that time is by the host's clock.
     fn idle(&self) -> Duration {
-        between(self.runnable.max(self.before_ended), self.began())
+        self.gap.saturating_sub(between(self.before_ended, self.runnable))
     }
 }
 
@@ -73,7 +75,8 @@ impl StepMetrics {
         r.register("step_seconds", "Time that the engine works on a step", self.duration.clone());
         r.register("step_rows", "Rows in a step", self.rows.clone());
         r.register("step_tokens", "Positions that a step computes", self.tokens.clone());
-        let help = "Time between steps in which work was runnable: the engine waited for the host";
+        let help = "Time between the end of a step and the begin of the next, by the device's own \
+                    measure, less what of it no work was runnable in";
         r.register("engine_idle_seconds", help, self.idle.clone());
         r.register("engine_restarts", "Engines built after a failure", self.restarts.clone());
     }
@@ -109,19 +112,23 @@ mod tests {
 
     #[test]
     fn the_engine_idles_only_while_work_is_runnable() {
-        let timing = |runnable, launched| StepTiming {
+        let timing = |runnable, launched, gap| StepTiming {
             runnable: Tick(runnable),
             before_ended: Tick(500),
             launched: Tick(launched),
             ended: Tick(1_000),
+            gap: Duration::from_micros(gap),
         };
-        // Launched while the step before ran: no gap.
-        assert_eq!(timing(100, 120).idle(), Duration::ZERO);
-        assert_eq!(timing(100, 120).duration(), Duration::from_micros(500));
+        // Launched while the step before ran: what gap there is, is the device's own.
+        assert_eq!(timing(100, 120, 0).idle(), Duration::ZERO);
+        assert_eq!(timing(100, 120, 3).idle(), Duration::from_micros(3));
+        assert_eq!(timing(100, 120, 3).duration(), Duration::from_micros(500));
         // Planned because the step before ended at 500.
-        assert_eq!(timing(500, 530).idle(), Duration::from_micros(30));
+        assert_eq!(timing(500, 530, 42).idle(), Duration::from_micros(42));
         // Nothing to do until a request came at 700.
-        assert_eq!(timing(700, 720).idle(), Duration::from_micros(20));
-        assert_eq!(timing(700, 720).duration(), Duration::from_micros(280));
+        assert_eq!(timing(700, 720, 225).idle(), Duration::from_micros(25));
+        assert_eq!(timing(700, 720, 225).duration(), Duration::from_micros(280));
+        // The host heard late of the end.
+        assert_eq!(timing(700, 720, 150).idle(), Duration::ZERO);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine_contract::{
     EngineError, Outcome, Row, RowTokens, Sampled, Sampling, StepOutput, StepPlan, Stop,
@@ -168,11 +169,10 @@ impl Script {
     pub(crate) fn complete(&mut self) {
         let plan = self.in_flight.pop_front().expect("a step is in flight");
         let sampling = plan.rows.iter().filter(|row| row.sample.is_some());
-        let sampled = sampling.map(|row| Sampled {
-            sequence: row.sequence,
-            outcome: Outcome::Token(self.token(row)),
-        });
-        let output = StepOutput { step: plan.step, sampled: sampled.collect() };
+        let sampled =
+            sampling.map(|row| Sampled::bare(row.sequence, Outcome::Token(self.token(row))));
+        let (step, gap) = (plan.step, Duration::ZERO);
+        let output = StepOutput { step, sampled: sampled.collect(), gap };
         self.scheduler.complete(&output, self.now);
         self.poll();
     }

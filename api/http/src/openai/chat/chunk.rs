@@ -6,10 +6,10 @@ pub(crate) const OPENING: &str = concat!(
     r#""logprobs":null,"finish_reason":null}"#
 );
 
-/// A piece of text, which is a JSON string.
-pub(crate) fn text(text: &str) -> String {
-    [r#"{"index":0,"delta":{"content":"#, text, r#"},"logprobs":null,"finish_reason":null}"#]
-        .concat()
+/// A piece of text and its log-probabilities, both JSON.
+pub(crate) fn text(text: &str, logprobs: &str) -> String {
+    let head = r#"{"index":0,"delta":{"content":"#;
+    [head, text, r#"},"logprobs":"#, logprobs, r#","finish_reason":null}"#].concat()
 }
 
 /// The end.

@@ -42,7 +42,7 @@ mod tests {
     fn convert(body: Value) -> Result<(Ready, Ignored), ApiError> {
         let Value::Object(object) = body else { panic!("an object") };
         let mut ignored = Ignored::default();
-        let chat = request::read(Fields::new(object), Sampling::PLAIN, &mut ignored)?;
+        let chat = request::read(Fields::new(object), &Sampling::PLAIN, &mut ignored)?;
         Ok((ready(chat, Some(100))?, ignored))
     }
 

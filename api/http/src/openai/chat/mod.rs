@@ -5,10 +5,10 @@ mod convert;
 mod request;
 mod response;
 
-use runtime::ModelCard;
+use runtime::{ModelCard, TokenLogprobs};
 
 use super::fields::Fields;
-use super::{ApiError, Ignored, Ready, Wire, models};
+use super::{ApiError, Ignored, Ready, Wire, logprobs, models};
 
 /// The wire of chats.
 pub(crate) struct ChatWire;
@@ -20,16 +20,20 @@ impl Wire for ChatWire {
     const PROMPT: &'static str = "messages";
     const OPENING: Option<&'static str> = Some(chunk::OPENING);
 
-    fn text(text: &str) -> String {
-        chunk::text(text)
+    fn text(text: &str, logprobs: &str) -> String {
+        chunk::text(text, logprobs)
     }
 
     fn finish(finish: &str) -> String {
         chunk::finish(finish)
     }
 
-    fn whole(text: &str, finish: &str) -> String {
-        response::choice(text, finish)
+    fn whole(text: &str, logprobs: &str, finish: &str) -> String {
+        response::choice(text, logprobs, finish)
+    }
+
+    fn logprobs(tokens: &[TokenLogprobs], _: &mut usize) -> String {
+        logprobs::of_chat(tokens)
     }
 
     fn read(
@@ -38,7 +42,7 @@ impl Wire for ChatWire {
         vocab: Option<u32>,
         ignored: &mut Ignored,
     ) -> Result<Ready, ApiError> {
-        let chat = request::read(fields, card.sampling, ignored)?;
+        let chat = request::read(fields, &card.sampling, ignored)?;
         models::check(&chat.model, card)?;
         convert::ready(chat, vocab)
     }

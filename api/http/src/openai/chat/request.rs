@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::openai::controls::Controls;
 use crate::openai::fields::{Field, Fields};
 use crate::openai::unsupported::refuse_in_chat;
-use crate::openai::{ApiError, Ignored};
+use crate::openai::{ApiError, Ignored, logprobs};
 
 const MESSAGES_MAX: usize = 4096;
 const PARTS_MAX: usize = 4096;
@@ -44,14 +44,16 @@ pub(crate) enum Role {
 /// The first field that is missing, of a wrong type or value, or not supported.
 pub(crate) fn read(
     mut fields: Fields,
-    defaults: Sampling,
+    defaults: &Sampling,
     ignored: &mut Ignored,
 ) -> Result<ChatRequest, ApiError> {
     let model = fields.required("model")?.text()?;
     let messages = read_messages(fields.required("messages")?, ignored)?;
     refuse_in_chat(&mut fields)?;
     let max_tokens = ["max_completion_tokens", "max_tokens"];
+    let logprobs = logprobs::read_in_chat(&mut fields)?;
     let controls = Controls::read(&mut fields, &max_tokens, None, defaults, ignored)?;
+    let controls = controls.with_logprobs(logprobs);
     fields.ignore_rest(ignored);
     Ok(ChatRequest { model, messages, controls })
 }

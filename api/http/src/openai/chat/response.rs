@@ -1,7 +1,7 @@
 //! The choice of a whole answer.
 
-/// `text` is a JSON string.
-pub(crate) fn choice(text: &str, finish: &str) -> String {
+/// `text` and `logprobs` are JSON.
+pub(crate) fn choice(text: &str, logprobs: &str, finish: &str) -> String {
     let message = format!(r#"{{"role":"assistant","content":{text},"refusal":null}}"#);
-    format!(r#"{{"index":0,"message":{message},"logprobs":null,"finish_reason":"{finish}"}}"#)
+    format!(r#"{{"index":0,"message":{message},"logprobs":{logprobs},"finish_reason":"{finish}"}}"#)
 }

@@ -1,8 +1,9 @@
 //! The choices of a stream's chunks.
 
-/// A piece of text, which is a JSON string.
-pub(crate) fn text(text: &str) -> String {
-    [r#"{"text":"#, text, r#","index":0,"logprobs":null,"finish_reason":null}"#].concat()
+/// A piece of text and its log-probabilities, both JSON.
+pub(crate) fn text(text: &str, logprobs: &str) -> String {
+    let middle = r#","index":0,"logprobs":"#;
+    [r#"{"text":"#, text, middle, logprobs, r#","finish_reason":null}"#].concat()
 }
 
 /// The end.

@@ -35,7 +35,7 @@ mod tests {
     fn convert(body: Value) -> Result<Ready, ApiError> {
         let Value::Object(object) = body else { panic!("an object") };
         ready(
-            request::read(Fields::new(object), Sampling::PLAIN, &mut Ignored::default())?,
+            request::read(Fields::new(object), &Sampling::PLAIN, &mut Ignored::default())?,
             Some(100),
         )
     }

@@ -5,10 +5,10 @@ mod convert;
 mod request;
 mod response;
 
-use runtime::ModelCard;
+use runtime::{ModelCard, TokenLogprobs};
 
 use super::fields::Fields;
-use super::{ApiError, Ignored, Ready, Wire, models};
+use super::{ApiError, Ignored, Ready, Wire, logprobs, models};
 
 /// The wire of completions.
 pub(crate) struct CompletionWire;
@@ -20,16 +20,20 @@ impl Wire for CompletionWire {
     const PROMPT: &'static str = "prompt";
     const OPENING: Option<&'static str> = None;
 
-    fn text(text: &str) -> String {
-        chunk::text(text)
+    fn text(text: &str, logprobs: &str) -> String {
+        chunk::text(text, logprobs)
     }
 
     fn finish(finish: &str) -> String {
         chunk::finish(finish)
     }
 
-    fn whole(text: &str, finish: &str) -> String {
-        response::choice(text, finish)
+    fn whole(text: &str, logprobs: &str, finish: &str) -> String {
+        response::choice(text, logprobs, finish)
+    }
+
+    fn logprobs(tokens: &[TokenLogprobs], written: &mut usize) -> String {
+        logprobs::of_completion(tokens, written)
     }
 
     fn read(
@@ -38,7 +42,7 @@ impl Wire for CompletionWire {
         vocab: Option<u32>,
         ignored: &mut Ignored,
     ) -> Result<Ready, ApiError> {
-        let completion = request::read(fields, card.sampling, ignored)?;
+        let completion = request::read(fields, &card.sampling, ignored)?;
         models::check(&completion.model, card)?;
         convert::ready(completion, vocab)
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::openai::controls::Controls;
 use crate::openai::fields::{Field, Fields};
 use crate::openai::unsupported::refuse_in_completion;
-use crate::openai::{ApiError, Ignored};
+use crate::openai::{ApiError, Ignored, logprobs};
 
 /// OpenAI's default of this endpoint.
 const MAX_TOKENS_DEFAULT: u32 = 16;
@@ -36,15 +36,17 @@ pub(crate) enum WirePrompt {
 /// The first field that is missing, of a wrong type or value, or not supported.
 pub(crate) fn read(
     mut fields: Fields,
-    defaults: Sampling,
+    defaults: &Sampling,
     ignored: &mut Ignored,
 ) -> Result<CompletionRequest, ApiError> {
     let model = fields.required("model")?.text()?;
     let prompt = read_prompt(fields.required("prompt")?)?;
     refuse_in_completion(&mut fields)?;
     let names = ["max_tokens", "max_completion_tokens"];
+    let logprobs = logprobs::read_in_completion(&mut fields)?;
     let controls =
         Controls::read(&mut fields, &names, Some(MAX_TOKENS_DEFAULT), defaults, ignored)?;
+    let controls = controls.with_logprobs(logprobs);
     fields.ignore_rest(ignored);
     Ok(CompletionRequest { model, prompt, controls })
 }

@@ -1,6 +1,6 @@
 //! The choice of a whole answer.
 
-/// `text` is a JSON string.
-pub(crate) fn choice(text: &str, finish: &str) -> String {
-    format!(r#"{{"text":{text},"index":0,"logprobs":null,"finish_reason":"{finish}"}}"#)
+/// `text` and `logprobs` are JSON.
+pub(crate) fn choice(text: &str, logprobs: &str, finish: &str) -> String {
+    format!(r#"{{"text":{text},"index":0,"logprobs":{logprobs},"finish_reason":"{finish}"}}"#)
 }
