@@ -41,7 +41,7 @@ pub enum LoadError {
     Config(#[from] ConfigError),
     /// No GPU can be used.
     #[error("device `cuda` cannot be used: {0}; use `cpu` or `auto`")]
-    Cuda(#[from] OpenError),
+    Cuda(OpenError),
     /// A device that this build has no engine for.
     #[error(
         "device `{device}` cannot be used: this build has no {engine} engine; use `cpu` or `auto`"
@@ -77,6 +77,12 @@ pub enum LoadError {
         /// What would fit.
         advice: String,
     },
+}
+
+impl From<OpenError> for LoadError {
+    fn from(error: OpenError) -> Self {
+        Self::Cuda(error)
+    }
 }
 
 impl From<BackendError> for LoadError {

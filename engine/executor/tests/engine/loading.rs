@@ -1,5 +1,7 @@
 //! What `load` builds, and what it refuses.
 
+use std::error::Error as _;
+
 use engine::{Config, Device, ModelFile, WeightType};
 use engine_cuda::CudaBackend;
 
@@ -9,7 +11,12 @@ use crate::tiny::{self, CONTEXT, Elements, VOCAB};
 fn refusal(config: &Config) -> String {
     let (_folder, path) = tiny::saved(&tiny::tiny(Elements::all(F16), 1));
     let file = ModelFile::open(&path).expect("a whole model");
-    engine::load(&file, config).err().expect("a refusal").to_string()
+    let refused = engine::load(&file, config).err().expect("a refusal");
+    // Whoever adds the causes of an error must not say the same twice.
+    let causes = std::iter::successors(refused.source(), |cause| (*cause).source());
+    let told = refused.to_string();
+    causes.for_each(|cause| assert!(!told.contains(&cause.to_string()), "{told}: {cause}"));
+    told
 }
 
 #[test]
