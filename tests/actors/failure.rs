@@ -63,6 +63,24 @@ fn an_engine_that_hangs_is_left_alone_and_its_late_answer_is_not_heard() {
 }
 
 #[test]
+fn an_engine_that_hangs_and_holds_its_device_ends_the_runtime() {
+    run_with(
+        |options| {
+            options.config.step_timeout_ms = 50;
+            options.info.can_be_abandoned = false;
+        },
+        babbles(),
+        async |world| {
+            world.fake.hold();
+            assert_eq!(listen(world.say("x").await).await.end, failed(Failure::Engine));
+            world.reaches(Status::Stopped).await;
+            assert_eq!((world.fake.num_built(), world.handle.exit_code()), (1, Some(70)));
+            assert_eq!(world.handle.failure().as_deref(), Some("step exceeded its time limit"));
+        },
+    );
+}
+
+#[test]
 fn engines_that_hang_again_and_again_end_the_runtime() {
     run_with(
         |options| options.config.step_timeout_ms = 50,

@@ -94,6 +94,7 @@ pub fn info() -> EngineInfo {
         step_tokens_max: 64,
         weight_bytes: 0,
         kv_bytes: 0,
+        can_be_abandoned: true,
     }
 }
 

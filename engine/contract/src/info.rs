@@ -19,4 +19,7 @@ pub struct EngineInfo {
     pub weight_bytes: u64,
     /// Bytes of the key and value cache.
     pub kv_bytes: u64,
+    /// Whether it can be left behind with a step that never ends, and another one built beside it:
+    /// not where both would need the same device.
+    pub can_be_abandoned: bool,
 }

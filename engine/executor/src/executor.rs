@@ -89,5 +89,7 @@ fn info<B: Backend>(
         step_tokens_max: config.step_tokens_max,
         weight_bytes: file.checkpoint().tensor_bytes(),
         kv_bytes: pool.bytes,
+        // What hangs holds all of a device that has memory of its own.
+        can_be_abandoned: backend.memory()?.is_none(),
     })
 }

@@ -13,6 +13,7 @@ const INFO: EngineInfo = EngineInfo {
     step_tokens_max: 10,
     weight_bytes: 0,
     kv_bytes: 0,
+    can_be_abandoned: true,
 };
 
 fn blocks(ids: &[u32]) -> Vec<BlockId> {

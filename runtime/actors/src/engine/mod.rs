@@ -9,7 +9,8 @@
 //! The actor never waits: a thread that joins threads reports back. An engine whose step hangs
 //! cannot be joined. Under [`FailurePolicy::Restart`] its threads are given up knowingly: they hold
 //! their memory until the step returns, if ever, and end then, since their channels are closed. One
-//! such loss is an accident; after [`GIVEN_UP_MAX`] the process had better be started anew.
+//! such loss is an accident; after [`GIVEN_UP_MAX`] the process had better be started anew, and at
+//! once where the engine holds a device that its successor would need.
 
 mod collector;
 mod launcher;
@@ -65,6 +66,8 @@ pub(crate) struct EngineActor {
     ending: Ending,
     num_given_up: u32,
     has_served: bool,
+    /// Whether another engine can be built while this one hangs.
+    can_be_abandoned: bool,
     _bomb: Bomb,
 }
 
@@ -101,6 +104,7 @@ impl EngineActor {
             ending: Ending::No,
             num_given_up: 0,
             has_served: false,
+            can_be_abandoned: true,
             _bomb: Bomb::new("the engine actor"),
         }
     }
@@ -207,6 +211,7 @@ impl Handler<EngineReady> for EngineActor {
         if let Some(threads) = self.take_threads() {
             self.life = Life::Serving(threads);
             self.has_served = true;
+            self.can_be_abandoned = ready.info.can_be_abandoned;
             let info = ready.info;
             tracing::info!(incarnation = self.incarnation.0, ?info, "the engine is ready");
             // In this order: whoever sees the new status finds a scheduler that has its engine.
@@ -228,7 +233,8 @@ impl Handler<EngineFailed> for EngineActor {
         let error = failed.error.clone();
         tracing::error!(incarnation = self.incarnation.0, %error, "the engine failed");
         self.parts.scheduler.do_send(failed);
-        if self.parts.failure == FailurePolicy::Exit || !error.is_restartable() {
+        let hangs = error == EngineError::TimedOut && !self.can_be_abandoned;
+        if self.parts.failure == FailurePolicy::Exit || hangs || !error.is_restartable() {
             self.gone(&error.to_string());
             return;
         }
