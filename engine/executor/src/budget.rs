@@ -6,7 +6,7 @@ use std::fmt;
 use engine_backend::{Backend, DType, DeviceMemory};
 use engine_model::{Blueprint, Decoder};
 
-use crate::{Config, LoadError};
+use crate::{Config, LoadError, WeightType};
 
 /// What a device has, and what a model takes of it besides its cache. All are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,9 @@ impl Budget {
             .saturating_add(B::step_bytes(rows, tokens, blocks, spec.vocab, shape) as u64);
         let budget = Self { memory, weights: blueprint.weight_bytes(backend, None), workspace };
         if budget.most() == 0 {
-            let smaller =
-                SMALLER.map(|(dtype, name)| (name, blueprint.weight_bytes(backend, Some(dtype))));
+            let smaller = SMALLER.map(|(dtype, name)| {
+                (named(name, config.weight_type), blueprint.weight_bytes(backend, Some(dtype)))
+            });
             return Err(budget.too_large(&smaller));
         }
         Ok(Some(budget))
@@ -103,6 +104,14 @@ impl Budget {
             (None, None) => "choose a smaller model".to_owned(),
         };
         LoadError::TooLarge { budget: self.to_string(), advice }
+    }
+}
+
+/// A type, and the setting that saves as much.
+fn named(name: &'static str, weight_type: WeightType) -> &'static str {
+    match (name, weight_type) {
+        ("Q8_0", WeightType::Auto) => "Q8_0, or with weight_type = \"fp8\",",
+        (name, WeightType::Auto | WeightType::Fp8) => name,
     }
 }
 

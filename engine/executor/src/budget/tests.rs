@@ -51,6 +51,17 @@ fn a_model_that_does_not_fit_is_told_of_the_best_type_that_would() {
 }
 
 #[test]
+fn what_eight_bits_would_do_a_setting_does_too() {
+    let smaller = [(named("Q8_0", WeightType::Auto), 30 * GB)];
+    let told = budget(61, 36).too_large(&smaller).to_string();
+    let advice = "with weights of type Q8_0, or with weight_type = \"fp8\", they would take about \
+                  30.0 GB";
+    assert!(told.ends_with(advice), "{told}");
+    assert_eq!(named("Q8_0", WeightType::Fp8), "Q8_0");
+    assert_eq!(named("Q4_K", WeightType::Auto), "Q4_K");
+}
+
+#[test]
 fn bytes_are_told_in_the_unit_that_suits_them() {
     let told = [20, 999_400, 5_000_000, 61_080_000_000].map(|bytes| Bytes(bytes).to_string());
     assert_eq!(told, ["0.0 kB", "999.4 kB", "5.0 MB", "61.1 GB"]);
