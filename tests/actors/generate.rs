@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine_contract::TokenId;
 use runtime::{FinishReason, Generate, Message, Prompt, Refused};
-use runtime_core::Rejected;
+use runtime_core::{QueueBound, Rejected};
 use tests::bytes;
 use tests::fake::{babbles, says};
 
@@ -213,7 +213,9 @@ fn a_full_queue_refuses_and_takes_again_when_it_has_room() {
         until("the first to run", || world.handle.snapshot().running == 1).await;
         let waiting = world.say("second").await;
         let refused = world.worker.generate(ask("third")).await.err();
-        assert_eq!(refused, Some(Rejected::QueueFull { waiting: 1 }.into()));
+        let bound = QueueBound::Requests(1);
+        let retry_after_us = world.handle.snapshot().retry_after_us;
+        assert_eq!(refused, Some(Rejected::QueueFull { waiting: 1, bound, retry_after_us }.into()));
         world.fake.release();
         assert_eq!(listen(running).await.text, "x");
         assert_eq!(listen(waiting).await.text, "x");

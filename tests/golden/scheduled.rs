@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use engine_contract::{Executor, TokenId};
 use runtime_core::{
-    End, Finish, Limits, PrefixCache, Request, RequestId, Scheduler, Snapshot, Tick, Updates,
+    Costs, End, Finish, Limits, PrefixCache, Request, RequestId, Scheduler, Snapshot, Terms, Tick,
+    Updates,
 };
 
 use crate::driver::Job;
@@ -36,6 +37,8 @@ impl<'a> Scheduled<'a> {
             waiting_tokens_max: 1 << 20,
             step_timeout_us: u64::MAX,
             prefix_cache,
+            costs: Costs::default(),
+            ageing_us: 1,
         });
         Self { executor, scheduler, next: 0 }
     }
@@ -79,6 +82,7 @@ impl<'a> Scheduled<'a> {
             stop_tokens: Arc::new([]),
             sampling: Arc::new(job.sampling.clone()),
             salt: 0,
+            terms: Terms::default(),
         }
     }
 }

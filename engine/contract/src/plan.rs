@@ -68,6 +68,8 @@ pub enum Stop {
     Empty,
     /// No seat, or no row, was left.
     Rows,
+    /// Whoever else wants something has reached a bound of its own tenant.
+    Tenant,
     /// The step's token budget was spent.
     Tokens,
 }

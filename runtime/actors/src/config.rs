@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use engine_contract::EngineInfo;
-use runtime_core::{Limits, PrefixCache};
+use runtime_core::{Costs, Limits, PrefixCache};
+
+/// How much longer a request must have waited to stand in front of a more urgent one of its tenant.
+const AGEING_US: u64 = 1_000_000;
 
 /// Settings of the scheduler, the sessions and the life of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +115,8 @@ impl Config {
             waiting_tokens_max: self.waiting_tokens_max,
             step_timeout_us: self.step_timeout_ms.saturating_mul(1_000),
             prefix_cache: if self.prefix_cache { PrefixCache::On } else { PrefixCache::Off },
+            costs: Costs::default(),
+            ageing_us: AGEING_US,
         }
     }
 

@@ -98,6 +98,8 @@ pub enum FinishReason {
 /// Why an output ends without being complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
+    /// A deadline of its own passed.
+    DeadlinePassed,
     /// The drain deadline passed.
     Draining,
     /// The engine failed.

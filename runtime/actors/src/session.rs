@@ -135,6 +135,7 @@ impl SessionActor {
             End::Cancelled(
                 CancelCause::Disconnect | CancelCause::Stall | CancelCause::StopString,
             ) => {}
+            End::DeadlinePassed(_) => self.fail(Failure::DeadlinePassed, now),
             End::EngineFailed => self.fail(Failure::Engine, now),
             End::NotFinite => self.fail(Failure::NotFinite, now),
         }

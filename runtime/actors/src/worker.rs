@@ -11,7 +11,7 @@ use actix::dev::SendError;
 use actix::{Actor, Addr};
 use engine_contract::{Sampling, TokenId};
 use futures_core::Stream;
-use runtime_core::{Rejected, Request, RequestId, Tick};
+use runtime_core::{QueueBound, Rejected, Request, RequestId, Terms, Tick};
 use tokio::sync::oneshot;
 
 use crate::handle::Handle;
@@ -111,6 +111,7 @@ impl Inner {
             stop_tokens: self.stop_tokens(stop_tokens, ends),
             sampling: Arc::new(sampling),
             salt: 0,
+            terms: Terms::default(),
         };
         let Submitted { generation, verdict } = self.submit(request, stop, called)?;
         // A scheduler that drops the question is stopping.
@@ -129,9 +130,16 @@ impl Inner {
         }
         let waiting = self.handle.snapshot().waiting;
         if waiting >= self.handle.wires().config.waiting_max {
-            return Err(Rejected::QueueFull { waiting }.into());
+            return Err(self.full(waiting));
         }
         Ok(())
+    }
+
+    /// The queue is full before the scheduler is asked.
+    fn full(&self, waiting: u32) -> Refused {
+        let bound = QueueBound::Requests(self.handle.wires().config.waiting_max);
+        let retry_after_us = self.handle.snapshot().retry_after_us;
+        Rejected::QueueFull { waiting, bound, retry_after_us }.into()
     }
 
     async fn encode(&self, prompt: Prompt) -> Result<Arc<[TokenId]>, Refused> {
@@ -140,7 +148,7 @@ impl Inner {
             return encode(&wires.model, &prompt);
         }
         let Ok(place) = Arc::clone(&wires.encode_places).try_acquire_owned() else {
-            return Err(Rejected::QueueFull { waiting: wires.config.waiting_max }.into());
+            return Err(self.full(wires.config.waiting_max));
         };
         let encoding = wires.encoders.send(Encode { prompt, place });
         encoding.await.unwrap_or(Err(Refused::Unavailable))
@@ -210,10 +218,7 @@ impl Inner {
         let submit = Submit { request, called, submitted: wires.clock.now(), verdict: answer };
         match wires.scheduler.try_send(submit) {
             Ok(()) => Ok(Submitted { generation, verdict }),
-            Err(SendError::Full(_)) => {
-                let waiting = self.handle.snapshot().waiting;
-                Err(Rejected::QueueFull { waiting }.into())
-            }
+            Err(SendError::Full(_)) => Err(self.full(self.handle.snapshot().waiting)),
             Err(SendError::Closed(_)) => Err(Refused::Unavailable),
         }
     }

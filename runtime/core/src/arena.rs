@@ -52,6 +52,13 @@ impl<T> Arena<T> {
     }
 }
 
+impl<T> Key<T> {
+    /// The number, for a list beside the arena.
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 impl<T> Index<Key<T>> for Arena<T> {
     type Output = T;
 

@@ -6,6 +6,7 @@ use engine_contract::{Row, Stop};
 
 use crate::arena::Key;
 use crate::flight::FlightRow;
+use crate::queue::Running;
 use crate::sequence::Sequence;
 
 /// A step that is still growing.
@@ -13,8 +14,13 @@ pub(crate) struct Draft {
     pub(crate) rows: Vec<Row>,
     /// What to remember of each row until the step ends.
     pub(crate) flight_rows: Vec<FlightRow>,
-    /// Running sequences with text still to plan, oldest first.
+    /// Running sequences with text still to plan, in the order of admission, and then those that
+    /// this step admits.
     pub(crate) prefilling: Vec<Key<Sequence>>,
+    /// Blocks that running sequences will need; `None` until somebody asks.
+    pub(crate) num_promised: Option<u32>,
+    /// The number of the first sequence that this step admits.
+    pub(crate) first_admission: u64,
     pub(crate) budget: Budget,
 }
 
@@ -22,15 +28,23 @@ pub(crate) struct Draft {
 pub(crate) struct Budget {
     num_tokens: u32,
     stop: Option<Stop>,
+    /// Whether somebody was left out for a bound of its tenant.
+    is_held_back: bool,
 }
 
 impl Draft {
-    pub(crate) fn new(step_tokens_max: u32, flight_rows: Vec<FlightRow>, num_rows: usize) -> Self {
+    pub(crate) fn new(
+        step_tokens_max: u32,
+        flight_rows: Vec<FlightRow>,
+        running: &Running,
+    ) -> Self {
         Self {
-            rows: Vec::with_capacity(num_rows),
+            rows: Vec::with_capacity(running.len() as usize),
+            first_admission: running.num_admissions(),
             flight_rows,
             prefilling: Vec::new(),
-            budget: Budget { num_tokens: step_tokens_max, stop: None },
+            num_promised: None,
+            budget: Budget { num_tokens: step_tokens_max, stop: None, is_held_back: false },
         }
     }
 }
@@ -45,6 +59,11 @@ impl Budget {
         self.stop.get_or_insert(stop);
     }
 
+    /// Somebody is left out for a bound of its tenant; others may go on.
+    pub(crate) fn hold_back(&mut self) {
+        self.is_held_back = true;
+    }
+
     /// Positions left.
     pub(crate) const fn num_tokens(&self) -> u32 {
         self.num_tokens
@@ -56,6 +75,10 @@ impl Budget {
 
     /// Why the step stopped growing. If nothing was left out, it may still be full.
     pub(crate) fn reason(&self) -> Stop {
-        self.stop.unwrap_or(if self.num_tokens == 0 { Stop::Tokens } else { Stop::Empty })
+        self.stop.unwrap_or(match self.num_tokens {
+            0 => Stop::Tokens,
+            _ if self.is_held_back => Stop::Tenant,
+            _ => Stop::Empty,
+        })
     }
 }

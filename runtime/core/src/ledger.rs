@@ -43,6 +43,7 @@ pub(crate) struct Sums {
     pub(crate) rejected: u64,
     pub(crate) finished: u64,
     pub(crate) cancelled: u64,
+    pub(crate) expired: u64,
     pub(crate) failed: u64,
     pub(crate) tokens: u64,
 }
@@ -163,6 +164,7 @@ impl Sums {
     fn count(&mut self, end: End) {
         match end {
             End::Cancelled(_) => self.cancelled += 1,
+            End::DeadlinePassed(_) => self.expired += 1,
             End::EngineFailed | End::NotFinite => self.failed += 1,
             End::Finished(_) => self.finished += 1,
         }

@@ -1,5 +1,7 @@
 //! The numbers that a scheduler is built with.
 
+use crate::Costs;
+
 /// Sizes and bounds of one scheduler; they hold for its whole life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -23,6 +25,11 @@ pub struct Limits {
     pub step_timeout_us: u64,
     /// Whether full blocks are kept for prompts that begin alike.
     pub prefix_cache: PrefixCache,
+    /// What tokens cost the counter of their tenant.
+    pub costs: Costs,
+    /// How much longer a request must have waited to stand in front of one that is more urgent by
+    /// one step of priority, in microseconds.
+    pub ageing_us: u64,
 }
 
 /// Whether full blocks are kept for prompts that begin alike.

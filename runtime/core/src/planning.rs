@@ -1,4 +1,4 @@
-//! How a step grows: rows for those running, then for those it can admit.
+//! How a step grows: rows for those running that need one token, and how a row is made.
 
 use engine_contract::{Row, Stop};
 
@@ -9,34 +9,26 @@ use crate::flight::FlightRow;
 use crate::sequence::{Place, Sequence};
 
 impl Scheduler {
-    /// Rows for running sequences that need one token, oldest first. Those with more to catch up
-    /// are put aside: a long text takes what these leave over, so it never holds them up.
+    /// Rows for running sequences that need one token, in the order of admission. Those with more
+    /// to catch up are put aside: a long text takes what these leave over, so it never holds them
+    /// up.
     pub(crate) fn plan_decodes(&mut self, draft: &mut Draft) {
         let mut index = 0;
-        while let Some(key) = self.queue.nth_running(index) {
-            if self.sequences[key].is_decoding() {
+        while let Some(key) = self.running.nth(index) {
+            let sequence = &self.sequences[key];
+            let admission = sequence.admission;
+            if sequence.is_decoding() {
                 self.plan_row(draft, key);
             } else {
                 draft.prefilling.push(key);
             }
-            // One whose last row this was has left the order.
-            index += usize::from(self.sequences[key].place == Place::Running);
+            // It may have left, and others before it may have been preempted.
+            index = self.running.index_after(admission, index);
         }
     }
 
-    /// Chunks for running sequences that have more to catch up, oldest first.
-    pub(crate) fn plan_chunks(&mut self, draft: &mut Draft) {
-        for index in 0..draft.prefilling.len() {
-            let key = draft.prefilling[index];
-            // An older one may have taken its blocks.
-            if self.sequences[key].place == Place::Running {
-                self.plan_row(draft, key);
-            }
-        }
-    }
-
-    /// A row as long as the sequence wants, the budget allows and the pool has room for; none if
-    /// that is nothing.
+    /// A row as long as the sequence wants, the budget allows and there is room for; none if that
+    /// is nothing.
     pub(crate) fn plan_row(&mut self, draft: &mut Draft, key: Key<Sequence>) {
         let sequence = &self.sequences[key];
         let num_wanted = sequence.horizon() - sequence.num_planned;
@@ -44,31 +36,18 @@ impl Scheduler {
         if num_tokens == 0 {
             return draft.budget.stop(Stop::Tokens);
         }
-        let len = self.room(key, num_tokens);
+        let len = self.room(draft, key, num_tokens);
         if len < num_tokens {
-            draft.budget.stop(Stop::Blocks);
+            if self.reach_in_pool(&self.sequences[key]) < u64::from(num_tokens) {
+                draft.budget.stop(Stop::Blocks);
+            } else {
+                draft.budget.hold_back();
+            }
         } else if len < num_wanted {
             draft.budget.stop(Stop::Tokens);
         }
         if len > 0 {
             self.push_row(draft, key, len);
-        }
-    }
-
-    /// How many of `num_tokens` positions the pool has room for. If it has none for the first, the
-    /// youngest gives up its blocks to anyone older: at once, or when the steps in flight are done
-    /// with them, and until then it is enough to wait.
-    fn room(&mut self, key: Key<Sequence>, num_tokens: u32) -> u32 {
-        loop {
-            let sequence = &self.sequences[key];
-            let reach = self.kv.reach(&sequence.table) - u64::from(sequence.num_planned);
-            if reach > 0 {
-                return u32::try_from(reach).unwrap_or(u32::MAX).min(num_tokens);
-            }
-            let arrival = sequence.arrival;
-            if self.num_leaving() > 0 || !self.preempt_younger_than(arrival) {
-                return 0;
-            }
         }
     }
 
@@ -89,24 +68,14 @@ impl Scheduler {
         });
         draft.flight_rows.push(FlightRow { key, end, samples });
         draft.budget.spend(len);
+        let num_prefill = sequence.charge_to(end);
+        let member = &mut self.roster[sequence.tenant];
+        member.service.charge(self.limits.costs.of(num_prefill, samples.into()));
+        member.sums.prefill += u64::from(num_prefill);
         if sequence.is_all_planned() {
             sequence.place = Place::Ending;
-            let arrival = sequence.arrival;
-            self.queue.leave_running(arrival);
+            member.num_running -= 1;
+            self.running.leave(sequence.admission);
         }
-    }
-
-    /// Sends the youngest running sequence back to the queue, if it is younger than `arrival`.
-    fn preempt_younger_than(&mut self, arrival: u64) -> bool {
-        let Some(key) = self.queue.preempt_younger_than(arrival) else { return false };
-        self.sequences[key].place = Place::Preempted;
-        self.preemptions_total += 1;
-        self.settle(key);
-        true
-    }
-
-    /// Sequences that hold a seat and want no further row: their blocks come home by themselves.
-    pub(crate) fn num_leaving(&self) -> u32 {
-        self.limits.rows_max - self.seats.len() as u32 - self.queue.num_running()
     }
 }

@@ -5,6 +5,8 @@ use core::fmt;
 
 use engine_contract::{Sampling, TokenId};
 
+use crate::{Priority, TenantId};
+
 /// A request, for as long as the process lives. Never reused. The shell mints it as
 /// `hub << 48 | serial`, so ids sorted are grouped by hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +33,21 @@ pub struct Request {
     pub sampling: Arc<Sampling>,
     /// Keeps prefix-cache entries apart: only requests of equal salt share blocks.
     pub salt: u64,
+    /// On whose account and by when.
+    pub terms: Terms,
+}
+
+/// On whose account a request is served, and by when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// How urgent it is among its tenant's.
+    pub priority: Priority,
+    /// When its first step must have been planned.
+    pub queue_deadline: Option<Tick>,
+    /// When its output must be complete.
+    pub deadline: Option<Tick>,
 }
 
 /// Why a request was not taken. Nothing is owed to it.
@@ -43,6 +60,8 @@ pub enum Rejected {
         /// The model's context.
         context: u32,
     },
+    /// A deadline of its own has passed already.
+    DeadlinePassed,
     /// Finishing what runs, taking nothing new.
     Draining,
     /// The prompt has no token.
@@ -54,11 +73,42 @@ pub enum Rejected {
         /// Positions in the whole pool.
         capacity: u32,
     },
-    /// As many requests, or prompt tokens, wait as may.
+    /// The prompt alone needs more cache than its tenant may hold.
+    ExceedsShare {
+        /// Tokens of the prompt.
+        prompt: u32,
+        /// Positions in the tenant's share of the pool.
+        capacity: u32,
+    },
+    /// As many requests, or prompt tokens, wait as the server holds: its bound, not the tenant's.
     QueueFull {
         /// Requests waiting.
         waiting: u32,
+        /// What is reached.
+        bound: QueueBound,
+        /// When there will be room, as far as lately tells.
+        retry_after_us: Option<u64>,
     },
+    /// As many requests, or prompt tokens, of its tenant wait as may.
+    TenantQueueFull {
+        /// Requests of the tenant waiting.
+        waiting: u32,
+        /// What is reached.
+        bound: QueueBound,
+        /// When there will be room, as far as lately tells.
+        retry_after_us: Option<u64>,
+    },
+    /// No tenant has this name.
+    UnknownTenant(TenantId),
+}
+
+/// What a queue is full of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueBound {
+    /// Most requests waiting.
+    Requests(u32),
+    /// Most prompt tokens waiting.
+    Tokens(u64),
 }
 
 /// Why a request was cancelled from outside.
@@ -74,6 +124,25 @@ pub enum CancelCause {
     StopString,
 }
 
+impl Rejected {
+    /// When there will be room for the request, in microseconds from now, as far as the pace of the
+    /// last seconds tells; `None` if it does not, or if waiting does not help.
+    #[must_use]
+    pub const fn retry_after_us(&self) -> Option<u64> {
+        match *self {
+            Self::QueueFull { retry_after_us, .. }
+            | Self::TenantQueueFull { retry_after_us, .. } => retry_after_us,
+            Self::ContextExceeded { .. }
+            | Self::DeadlinePassed
+            | Self::Draining
+            | Self::EmptyPrompt
+            | Self::ExceedsCache { .. }
+            | Self::ExceedsShare { .. }
+            | Self::UnknownTenant(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -82,15 +151,35 @@ impl fmt::Display for Rejected {
                 "the prompt has {prompt} tokens, and the model's context of {context} must hold at \
                  least one more"
             ),
+            Self::DeadlinePassed => f.write_str("the deadline of the request has passed"),
             Self::Draining => f.write_str("the server is shutting down"),
             Self::EmptyPrompt => f.write_str("the prompt has no tokens"),
             Self::ExceedsCache { prompt, capacity } => write!(
                 f,
                 "the prompt has {prompt} tokens, and the whole key-value cache holds {capacity}"
             ),
-            Self::QueueFull { waiting } => {
+            Self::ExceedsShare { prompt, capacity } => write!(
+                f,
+                "the prompt has {prompt} tokens, and this tenant's share of the key-value cache \
+                 holds {capacity}"
+            ),
+            Self::QueueFull { waiting, .. } => {
                 write!(f, "the queue is full: {waiting} requests are waiting")
             }
+            Self::TenantQueueFull { waiting, bound, .. } => write!(
+                f,
+                "this tenant's queue is full: {waiting} of its requests are waiting, and {bound} may"
+            ),
+            Self::UnknownTenant(tenant) => write!(f, "there is no tenant {tenant}"),
+        }
+    }
+}
+
+impl fmt::Display for QueueBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requests(max) => write!(f, "{max}"),
+            Self::Tokens(max) => write!(f, "{max} prompt tokens"),
         }
     }
 }

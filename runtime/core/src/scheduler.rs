@@ -4,15 +4,19 @@ use alloc::vec::Vec;
 
 use engine_contract::{EngineError, Outcome, Sampled, SeatId, StepOutput, StepPlan};
 
-use crate::admission::judge;
 use crate::arena::{Arena, Key};
 use crate::budget::Draft;
+use crate::deadlines::Deadlines;
 use crate::flight::{FlightRow, InFlight};
-use crate::kv::{KvCache, Table};
+use crate::kv::{KvCache, Owner};
 use crate::ledger::Ledger;
-use crate::queue::{Queue, Turn};
-use crate::sequence::{Place, Sequence, Taken, known_tokens};
-use crate::{CancelCause, End, Finish, Limits, Rejected, Request, RequestId, Tick, Updates};
+use crate::queue::{Running, Turn};
+use crate::roster::{Member, Roster};
+use crate::sequence::{Claimant, Place, Sequence, Taken, known_tokens};
+use crate::{
+    CancelCause, End, Finish, Limits, Priority, Rejected, Request, RequestId, Tenants, Tick,
+    Updates,
+};
 
 /// What one replica runs next, and what it owes whom.
 ///
@@ -22,85 +26,62 @@ use crate::{CancelCause, End, Finish, Limits, Rejected, Request, RequestId, Tick
 pub struct Scheduler {
     pub(crate) limits: Limits,
     pub(crate) sequences: Arena<Sequence>,
-    pub(crate) queue: Queue,
+    pub(crate) running: Running,
+    pub(crate) roster: Roster,
+    pub(crate) deadlines: Deadlines,
     pub(crate) kv: KvCache,
     /// Seats that no sequence has and no step in flight names.
     pub(crate) seats: Vec<SeatId>,
     pub(crate) in_flight: InFlight,
     pub(crate) ledger: Ledger,
     /// When to cancel what is open; set once no new requests are taken.
-    drain_deadline: Option<Tick>,
+    pub(crate) drain_deadline: Option<Tick>,
+    /// The latest moment heard of.
+    pub(crate) now: Tick,
     num_arrivals: u64,
     pub(crate) preemptions_total: u64,
     pub(crate) prefix_queried_total: u64,
     pub(crate) prefix_hit_total: u64,
 }
 
-/// Counts for metrics, taken at one moment. Totals count from the scheduler's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Requests waiting for a seat, preempted ones included.
-    pub waiting: u32,
-    /// Requests with a seat.
-    pub running: u32,
-    /// Steps planned and not completed.
-    pub in_flight: u32,
-    /// Blocks in the pool.
-    pub blocks_total: u32,
-    /// Blocks that sequences hold, or that a step in flight may still touch.
-    pub blocks_used: u32,
-    /// Blocks that nobody holds but the prefix index; free for the taking.
-    pub blocks_cached: u32,
-    /// Prompt tokens waiting.
-    pub waiting_tokens: u64,
-    /// Requests offered, refused ones included.
-    pub submitted_total: u64,
-    /// Requests refused.
-    pub rejected_total: u64,
-    /// Requests that ran to their own end.
-    pub finished_total: u64,
-    /// Requests cancelled from outside.
-    pub cancelled_total: u64,
-    /// Requests that failed, with the engine or by themselves.
-    pub failed_total: u64,
-    /// Tokens generated for requests.
-    pub tokens_total: u64,
-    /// Steps planned.
-    pub steps_total: u64,
-    /// Sequences preempted.
-    pub preemptions_total: u64,
-    /// Prompt tokens looked up in the prefix index.
-    pub prefix_queried_total: u64,
-    /// Prompt tokens found there.
-    pub prefix_hit_total: u64,
-    /// Whether new requests are refused.
-    pub draining: bool,
-}
-
 impl Scheduler {
-    /// An empty scheduler.
+    /// An empty scheduler of one tenant, the default one, to whom everything belongs.
     ///
     /// # Panics
-    /// If one of the sizes in `limits` is zero.
+    /// If one of the sizes or costs in `limits` is zero.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let sizes = [limits.block_size, limits.num_blocks, limits.context, limits.rows_max];
         let bounds = [limits.step_tokens_max, limits.pipeline_depth, limits.waiting_max];
         assert!(!sizes.contains(&0) && !bounds.contains(&0), "no limit is zero: {limits:?}");
+        let costs = [limits.costs.prefill, limits.costs.output];
+        assert!(!costs.contains(&0), "no cost is zero: {limits:?}");
         Self {
             sequences: Arena::new(),
-            queue: Queue::new(),
+            running: Running::new(),
+            roster: Roster::new(&Tenants::default(), limits.num_blocks),
+            deadlines: Deadlines::new(),
             kv: KvCache::new(&limits),
             seats: all_seats(&limits),
             in_flight: InFlight::new(),
             ledger: Ledger::new(),
             drain_deadline: None,
+            now: Tick(0),
             num_arrivals: 0,
             preemptions_total: 0,
             prefix_queried_total: 0,
             prefix_hit_total: 0,
             limits,
         }
+    }
+
+    /// Takes another table of tenants; nothing that is open is lost. Bounds that are tighter now
+    /// hold for what comes: nobody is cancelled or preempted for them. Requests of a tenant that is
+    /// not in the table any more go on under the bounds that it had, and new ones are refused.
+    pub fn set_tenants(&mut self, tenants: &Tenants) {
+        self.roster.replace(tenants, self.limits.num_blocks);
+        self.forget_tenants();
+        self.check_in_debug();
     }
 
     /// Opens an account for a request, which will end exactly once.
@@ -110,15 +91,16 @@ impl Scheduler {
     ///
     /// # Panics
     /// If a request of this id is open, or `max_tokens` is zero.
-    pub fn submit(&mut self, request: Request, _now: Tick) -> Result<(), Rejected> {
+    pub fn submit(&mut self, request: Request, now: Tick) -> Result<(), Rejected> {
         assert!(request.max_tokens > 0, "{:?} asks for no token", request.id);
+        self.hear_time(now);
         self.ledger.sums.submitted += 1;
         let verdict = match self.drain_deadline {
             Some(_) => Err(Rejected::Draining),
-            None => judge(&self.limits, &self.queue, &request),
+            None => self.judge(&request),
         };
         match verdict {
-            Ok(output_max) => self.open(request, output_max),
+            Ok((tenant, output_max)) => self.open(request, tenant, output_max),
             Err(_) => self.ledger.sums.rejected += 1,
         }
         self.check_in_debug();
@@ -134,17 +116,19 @@ impl Scheduler {
         self.check_in_debug();
     }
 
-    /// The next step; `None` when the pipeline is full or there is nothing to do.
+    /// The next step; `None` when the pipeline is full or there is nothing to do. Nobody is in it
+    /// whose deadline has passed.
     pub fn plan(&mut self, now: Tick) -> Option<StepPlan> {
+        self.hear_time(now);
+        self.expire();
         if self.in_flight.len() >= self.limits.pipeline_depth as usize {
             return None;
         }
         let flight_rows = self.in_flight.blank_rows();
-        let num_rows = self.queue.num_running() as usize;
-        let mut draft = Draft::new(self.limits.step_tokens_max, flight_rows, num_rows);
+        let mut draft = Draft::new(self.limits.step_tokens_max, flight_rows, &self.running);
         self.plan_decodes(&mut draft);
-        self.plan_chunks(&mut draft);
-        self.admit(&mut draft);
+        self.plan_prefills(&mut draft);
+        self.roster.note_gap();
         let Draft { rows, flight_rows, budget, .. } = draft;
         let plan = if rows.is_empty() {
             self.in_flight.recycle(flight_rows);
@@ -163,6 +147,7 @@ impl Scheduler {
     /// If it is the result of any other step, or does not answer the step's rows one by one. A
     /// result that arrives after [`Self::fail`] is of no step in flight: the caller drops it.
     pub fn complete(&mut self, output: &StepOutput, now: Tick) {
+        self.hear_time(now);
         let flight = self.in_flight.land(output.step, now);
         let mut sampled = output.sampled.iter();
         for &row in &flight.rows {
@@ -181,13 +166,17 @@ impl Scheduler {
 
     /// The engine is gone: every step in flight is lost, every open request ends as failed, the
     /// pool is empty again. Serves on afterwards, for an engine built anew.
-    pub fn fail(&mut self, _error: &EngineError, _now: Tick) {
+    pub fn fail(&mut self, _error: &EngineError, now: Tick) {
+        self.hear_time(now);
         self.ledger.close_all(End::EngineFailed);
         self.in_flight.forget();
-        self.queue.clear();
+        self.running.clear();
+        self.roster.forget_sequences();
+        self.deadlines.clear();
         self.sequences.clear();
         self.kv = KvCache::new(&self.limits);
         self.seats = all_seats(&self.limits);
+        self.forget_tenants();
         self.check_in_debug();
     }
 
@@ -198,9 +187,12 @@ impl Scheduler {
         self.drain_deadline = Some(earlier);
     }
 
-    /// Does what is due at `now`: the drain deadline; a step in flight for too long is answered
-    /// with an error that the caller hands to [`Self::fail`] and to the engine's owner.
+    /// Does what is due at `now`: the drain deadline, and requests' own; a step in flight for too
+    /// long is answered with an error that the caller hands to [`Self::fail`] and to the engine's
+    /// owner.
     pub fn tick(&mut self, now: Tick) -> Option<EngineError> {
+        self.hear_time(now);
+        self.expire();
         if self.drain_deadline.is_some_and(|deadline| deadline <= now) {
             let open: Vec<_> = self.ledger.open_sequences().collect();
             for key in open {
@@ -218,7 +210,7 @@ impl Scheduler {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
         let drain = self.drain_deadline.filter(|_| self.ledger.num_open() > 0);
-        drain.into_iter().chain(self.step_deadline()).min()
+        drain.into_iter().chain(self.step_deadline()).chain(self.deadlines.next()).min()
     }
 
     /// Moves out everything that happened since the last call, at most one update a request.
@@ -232,38 +224,37 @@ impl Scheduler {
         self.ledger.num_open() == 0 && self.in_flight.len() == 0
     }
 
-    /// Counts for metrics.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let (pool, sums) = (&self.kv.pool, &self.ledger.sums);
-        Snapshot {
-            waiting: self.queue.num_waiting(),
-            running: self.ledger.num_open() - self.queue.num_waiting(),
-            in_flight: self.in_flight.len() as u32,
-            blocks_total: pool.num_blocks(),
-            blocks_used: pool.num_used(),
-            blocks_cached: pool.num_cached(),
-            waiting_tokens: self.queue.num_waiting_tokens(),
-            submitted_total: sums.submitted,
-            rejected_total: sums.rejected,
-            finished_total: sums.finished,
-            cancelled_total: sums.cancelled,
-            failed_total: sums.failed,
-            tokens_total: sums.tokens,
-            steps_total: self.in_flight.num_planned(),
-            preemptions_total: self.preemptions_total,
-            prefix_queried_total: self.prefix_queried_total,
-            prefix_hit_total: self.prefix_hit_total,
-            draining: self.drain_deadline.is_some(),
+    fn open(&mut self, request: Request, tenant: Key<Member>, output_max: u32) {
+        let key = self.sequences.next_key();
+        let account = self.ledger.open(request.id, key);
+        let arrival = self.num_arrivals;
+        self.num_arrivals += 1;
+        let rank = self.rank(request.terms.priority.min(self.roster[tenant].tenant.priority_max));
+        self.deadlines.enter(&request.terms, arrival, key);
+        let claimant = Claimant { tenant, rank, arrival };
+        self.sequences.insert(Sequence::new(request, account, claimant, output_max));
+        self.roster[tenant].num_sequences += 1;
+        self.roster.arrive(Turn::new(key, &self.sequences[key]));
+    }
+
+    /// The place among its tenant's of a request that arrives now: the moment, the later the less
+    /// urgent it is. Time alone moves those who wait past those who come later and are more urgent.
+    fn rank(&self, priority: Priority) -> u64 {
+        let num_below = u64::from(u8::MAX - priority.0);
+        self.now.0.saturating_add(self.limits.ageing_us.saturating_mul(num_below))
+    }
+
+    /// Ends whose deadline has passed.
+    fn expire(&mut self) {
+        while let Some((key, deadline)) = self.deadlines.passed(self.now) {
+            self.close(key, End::DeadlinePassed(deadline));
+            self.settle(key);
         }
     }
 
-    fn open(&mut self, request: Request, output_max: u32) {
-        let account = self.ledger.open(request.id, self.sequences.next_key());
-        let sequence = Sequence::new(request, account, self.num_arrivals, output_max);
-        self.num_arrivals += 1;
-        let key = self.sequences.insert(sequence);
-        self.queue.arrive(Turn::new(key, &self.sequences[key]));
+    /// Time does not go back, whatever the caller's clock does.
+    fn hear_time(&mut self, now: Tick) {
+        self.now = self.now.max(now);
     }
 
     /// A row's step has retired: its positions are computed, and its token, if any, is known. For a
@@ -297,13 +288,14 @@ impl Scheduler {
     fn hear(&mut self, key: Key<Sequence>, sampled: &Sampled) {
         let Outcome::Token(token) = sampled.outcome else { return self.close(key, End::NotFinite) };
         let sequence = &mut self.sequences[key];
-        let account = sequence.account;
+        let (account, tenant) = (sequence.account, sequence.tenant);
         if let (true, Some(num_cached)) = (sequence.output.is_empty(), sequence.num_cached) {
             self.ledger.say_cached(account, num_cached);
         }
         let taken = sequence.take(token);
         if taken != Taken::Dropped {
             self.ledger.deliver(account, token, sampled.logprobs.clone());
+            self.roster[tenant].sums.output += 1;
         }
         match taken {
             Taken::Dropped => self.close(key, End::Finished(Finish::StopToken)),
@@ -318,10 +310,16 @@ impl Scheduler {
         self.ledger.close(sequence.account, end);
         match sequence.place {
             Place::Closed | Place::Ending => {}
-            Place::Preempted | Place::Waiting => self.queue.leave_waiting(sequence.arrival),
-            Place::Running => self.queue.leave_running(sequence.arrival),
+            Place::Preempted | Place::Waiting => {
+                self.roster.depart(sequence.tenant, sequence.order(), self.now);
+            }
+            Place::Running => {
+                self.roster[sequence.tenant].num_running -= 1;
+                self.running.leave(sequence.admission);
+            }
         }
         sequence.place = Place::Closed;
+        self.deadlines.leave(&sequence.request.terms, sequence.arrival);
     }
 
     /// Lets go of what a sequence holds if it wants no more rows and no step in flight names it.
@@ -332,14 +330,24 @@ impl Scheduler {
             return;
         }
         self.kv.release(&sequence.table);
-        self.seats.extend(sequence.seat.take());
-        sequence.table = Table::new(sequence.request.salt);
+        if let Some(seat) = sequence.seat.take() {
+            self.seats.push(seat);
+            self.roster[sequence.tenant].num_seats -= 1;
+        }
+        sequence.table = sequence.blank_table();
         if sequence.place == Place::Closed {
-            self.sequences.remove(key);
+            let tenant = self.sequences.remove(key).tenant;
+            self.roster[tenant].num_sequences -= 1;
         } else {
             sequence.rewind();
             sequence.place = Place::Waiting;
         }
+        self.forget_tenants();
+    }
+
+    fn forget_tenants(&mut self) {
+        let pool = &self.kv.pool;
+        self.roster.forget_gone(|key| pool.num_owned(Owner(key.number())));
     }
 
     fn step_deadline(&self) -> Option<Tick> {

@@ -17,15 +17,21 @@ use engine_contract::{RowTokens, SeatId, SequenceId, TokenId};
 
 use crate::Request;
 use crate::arena::Key;
-use crate::kv::Table;
+use crate::kv::{Owner, Table};
 use crate::ledger::Account;
+use crate::roster::Member;
 
 /// A request's tokens and where they stand.
 pub(crate) struct Sequence {
     pub(crate) request: Request,
     pub(crate) account: Key<Account>,
-    /// Its number in the order of arrival: the only order there is, for running and for waiting.
+    pub(crate) tenant: Key<Member>,
+    /// Its place among its tenant's, by the time of arrival and the priority.
+    pub(crate) rank: u64,
+    /// Its number in the order of arrival.
     pub(crate) arrival: u64,
+    /// Its number in the order of admission, when it was last admitted.
+    pub(crate) admission: u64,
     /// Most tokens that it will generate, by its own wish, the context and the pool.
     pub(crate) output_max: u32,
     /// What was known when it was last admitted: the prompt, or prompt and output when resumed.
@@ -47,6 +53,16 @@ pub(crate) struct Sequence {
     pub(crate) table: Table,
     /// Prompt tokens found in the prefix index when it was first admitted.
     pub(crate) num_cached: Option<u32>,
+    /// Prompt tokens that its tenant has paid for or got for nothing; none is paid for twice.
+    pub(crate) num_charged: u32,
+}
+
+/// Whose a sequence is, and where it stands among others.
+#[derive(Clone, Copy)]
+pub(crate) struct Claimant {
+    pub(crate) tenant: Key<Member>,
+    pub(crate) rank: u64,
+    pub(crate) arrival: u64,
 }
 
 /// What may happen to a sequence next.
@@ -68,12 +84,16 @@ impl Sequence {
     pub(crate) fn new(
         request: Request,
         account: Key<Account>,
-        arrival: u64,
+        claimant: Claimant,
         output_max: u32,
     ) -> Self {
+        let Claimant { tenant, rank, arrival } = claimant;
         Self {
             account,
+            tenant,
+            rank,
             arrival,
+            admission: 0,
             output_max,
             text: Arc::clone(&request.prompt),
             output: Vec::new(),
@@ -83,10 +103,19 @@ impl Sequence {
             num_in_flight: 0,
             place: Place::Waiting,
             seat: None,
-            table: Table::new(request.salt),
+            table: Table::new(request.salt, Owner(tenant.number())),
             num_cached: None,
+            num_charged: 0,
             request,
         }
+    }
+
+    /// Prompt tokens before `end` that nobody has paid for yet.
+    pub(crate) fn charge_to(&mut self, end: u32) -> u32 {
+        let end = end.min(self.num_prompt());
+        let num_new = end.saturating_sub(self.num_charged);
+        self.num_charged += num_new;
+        num_new
     }
 
     /// Accounts for a row of `len` tokens in the step being planned. Says whether the row samples.
@@ -106,6 +135,16 @@ impl Sequence {
         }
         self.output.push(token);
         if self.output.len() == self.output_max as usize { Taken::Last } else { Taken::Kept }
+    }
+
+    /// An empty table.
+    pub(crate) fn blank_table(&self) -> Table {
+        Table::new(self.request.salt, Owner(self.tenant.number()))
+    }
+
+    /// Its place among its tenant's.
+    pub(crate) const fn order(&self) -> (u64, u64) {
+        (self.rank, self.arrival)
     }
 
     /// Gives up what is computed, and takes what is known by now as the text to start over with.

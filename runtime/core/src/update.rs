@@ -40,12 +40,23 @@ pub struct Update {
 pub enum End {
     /// Cancelled from outside.
     Cancelled(CancelCause),
+    /// A deadline of its own passed.
+    DeadlinePassed(Deadline),
     /// The engine failed under it.
     EngineFailed,
     /// It ran to its own end.
     Finished(Finish),
     /// Its own computation went wrong; others are unaffected.
     NotFinite,
+}
+
+/// Which of a request's deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deadline {
+    /// The one for its first step: nothing of it was computed.
+    Queue,
+    /// The one for its whole output. It may have had some tokens.
+    Whole,
 }
 
 /// Why an output is complete.

@@ -197,20 +197,34 @@ impl ApiError {
     fn rejected(rejected: Rejected, prompt: &str) -> Self {
         let message = rejected.to_string();
         match rejected {
-            Rejected::ContextExceeded { .. } | Rejected::ExceedsCache { .. } => {
+            Rejected::ContextExceeded { .. }
+            | Rejected::ExceedsCache { .. }
+            | Rejected::ExceedsShare { .. } => {
                 Self::bad_request("context_length_exceeded", message).about(prompt)
             }
+            Rejected::DeadlinePassed => Self::failed(Failure::DeadlinePassed),
             Rejected::Draining => Self::shutting_down(),
             Rejected::EmptyPrompt => Self::bad_request("invalid_value", message).about(prompt),
             Rejected::QueueFull { .. } => {
                 Self::unavailable_for("server_overloaded", &message, RETRY_SOON)
             }
+            Rejected::TenantQueueFull { .. } => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let error = Self::new(status, SERVER_ERROR, "rate_limit_exceeded", message);
+                Self { retry_after: Some(RETRY_SOON), ..error }
+            }
+            Rejected::UnknownTenant(_) => Self::bad_request("invalid_value", message),
         }
     }
 
     /// An output that ended without being complete.
     pub(crate) fn failed(failure: Failure) -> Self {
         match failure {
+            Failure::DeadlinePassed => {
+                let message = "the deadline of the request passed".to_owned();
+                let status = StatusCode::GATEWAY_TIMEOUT;
+                Self::new(status, SERVER_ERROR, "deadline_exceeded", message)
+            }
             Failure::Draining => Self::shutting_down(),
             Failure::Engine => {
                 let message = "the engine failed before the output was complete";
@@ -280,6 +294,8 @@ pub(crate) fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use runtime::QueueBound;
+
     use super::*;
 
     #[test]
@@ -312,9 +328,15 @@ mod tests {
         assert_eq!(long.body.param.as_deref(), Some("messages"));
         assert!(long.body.message.contains("9000") && long.body.message.contains("8192"));
 
-        let full = rejected(Rejected::QueueFull { waiting: 256 }).into_response();
+        let bound = QueueBound::Requests(256);
+        let retry_after_us = None;
+        let full = Rejected::QueueFull { waiting: 256, bound, retry_after_us };
+        let full = rejected(full).into_response();
         assert_eq!(full.status(), 503);
         assert_eq!(full.headers().get(RETRY_AFTER).unwrap(), "1");
+
+        let full = rejected(Rejected::TenantQueueFull { waiting: 256, bound, retry_after_us });
+        assert_eq!(full.status_code(), 429);
     }
 
     #[test]
@@ -325,6 +347,8 @@ mod tests {
         };
         let expected = (503, SERVER_ERROR, "server_shutting_down", true);
         assert_eq!(of(Failure::Draining), expected);
+        let expected = (504, SERVER_ERROR, "deadline_exceeded", false);
+        assert_eq!(of(Failure::DeadlinePassed), expected);
         assert_eq!(of(Failure::Engine), (503, SERVER_ERROR, "engine_failed", false));
         assert_eq!(of(Failure::NotFinite), (500, SERVER_ERROR, "server_error", false));
         assert_eq!(of(Failure::Stalled), (408, INVALID_REQUEST, "client_stalled", true));

@@ -94,6 +94,7 @@ async fn print(mut generation: Generation) -> Result<()> {
 
 fn reason(failure: Failure) -> &'static str {
     match failure {
+        Failure::DeadlinePassed => "its deadline passed",
         Failure::Draining => "the runtime is stopping",
         Failure::Engine => "the engine failed",
         Failure::NotFinite => "the model's numbers are not finite",

@@ -98,6 +98,7 @@ impl RequestMetrics {
     pub(crate) fn end(&self, outcome: Outcome) {
         let outcome = match outcome {
             Outcome::Disconnected => "disconnected",
+            Outcome::Failed(Failure::DeadlinePassed) => "deadline_passed",
             Outcome::Failed(Failure::Draining) => "drained",
             Outcome::Failed(Failure::Engine) => "engine_failed",
             Outcome::Failed(Failure::NotFinite) => "not_finite",
@@ -113,10 +114,14 @@ impl RequestMetrics {
         let reason = match refused {
             Refused::NoChatTemplate => "no_chat_template",
             Refused::Rejected(Rejected::ContextExceeded { .. }) => "context_exceeded",
+            Refused::Rejected(Rejected::DeadlinePassed) => "deadline_passed",
             Refused::Rejected(Rejected::Draining) => "draining",
             Refused::Rejected(Rejected::EmptyPrompt) => "empty_prompt",
             Refused::Rejected(Rejected::ExceedsCache { .. }) => "exceeds_cache",
+            Refused::Rejected(Rejected::ExceedsShare { .. }) => "exceeds_share",
             Refused::Rejected(Rejected::QueueFull { .. }) => "queue_full",
+            Refused::Rejected(Rejected::TenantQueueFull { .. }) => "tenant_queue_full",
+            Refused::Rejected(Rejected::UnknownTenant(_)) => "unknown_tenant",
             Refused::Template(_) => "template",
             Refused::Unavailable => "unavailable",
             Refused::UnknownToken { .. } => "unknown_token",

@@ -12,7 +12,7 @@ use core::ops::Range;
 
 use engine_contract::{BlockId, TokenId};
 
-pub(crate) use pool::Pool;
+pub(crate) use pool::{Owner, Pool};
 use prefix::Published;
 pub(crate) use prefix::{Link, PrefixIndex};
 pub(crate) use table::Table;
@@ -33,7 +33,7 @@ pub(crate) struct KvCache {
 pub(crate) struct Prefix {
     pub(crate) blocks: Vec<BlockId>,
     /// Of those, blocks that nobody holds: taking them makes fewer available.
-    num_idle: u32,
+    pub(crate) num_idle: u32,
 }
 
 impl KvCache {
@@ -49,7 +49,7 @@ impl KvCache {
     /// Gives the table as many blocks as `num_positions` need. The caller has made sure of them.
     pub(crate) fn grow(&mut self, table: &mut Table, num_positions: u32) {
         while table.len() < self.num_blocks_for(num_positions) {
-            let (block, was_indexed) = self.pool.take();
+            let (block, was_indexed) = self.pool.take(table.owner);
             if was_indexed {
                 self.prefix.as_mut().expect("indexed by the index").evict(block);
             }
@@ -76,7 +76,7 @@ impl KvCache {
 
     /// An empty table becomes one that begins with what was found.
     pub(crate) fn adopt(&mut self, table: &mut Table, prefix: Prefix) {
-        prefix.blocks.iter().for_each(|&block| self.pool.hold(block));
+        prefix.blocks.iter().for_each(|&block| self.pool.hold(block, table.owner));
         if let (Some(index), Some(&last)) = (&self.prefix, prefix.blocks.last()) {
             table.link = index.link(last);
         }

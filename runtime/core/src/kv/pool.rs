@@ -4,16 +4,27 @@
 //! the prefix index knows its content. *Free*: neither. Cached and free blocks stand in one list in
 //! the order of eviction, the free ones in front. What a block contains is none of the pool's
 //! business.
+//!
+//! A used block is charged to one owner, however many hold it: to that of the first who took hold
+//! of it.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use engine_contract::BlockId;
 
+/// Whom used blocks are charged to: a small number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner(pub(crate) u32);
+
 /// Reference counts and the list of blocks to take next.
 pub(crate) struct Pool {
     /// How many tables hold each block.
     holders: Vec<u32>,
+    /// Whom each used block is charged to.
+    owners: Vec<Owner>,
+    /// Used blocks of each owner.
+    num_owned: Vec<u32>,
     /// Whether the prefix index knows each block.
     indexed: Vec<bool>,
     idle: IdleList,
@@ -26,6 +37,8 @@ impl Pool {
         (0..num_blocks).for_each(|block| idle.push_back(block));
         Self {
             holders: vec![0; num_blocks as usize],
+            owners: vec![Owner(0); num_blocks as usize],
+            num_owned: Vec::new(),
             indexed: vec![false; num_blocks as usize],
             idle,
             num_cached: 0,
@@ -34,20 +47,21 @@ impl Pool {
 
     /// Takes the block that is evicted first, for one holder. The index must forget it if it is
     /// still indexed: the second value says so.
-    pub(crate) fn take(&mut self) -> (BlockId, bool) {
+    pub(crate) fn take(&mut self, owner: Owner) -> (BlockId, bool) {
         let block = self.idle.first().expect("who takes a block has looked at `num_available`");
         let was_indexed = self.indexed[block as usize];
-        self.hold(BlockId(block));
+        self.hold(BlockId(block), owner);
         self.indexed[block as usize] = false;
         (BlockId(block), was_indexed)
     }
 
     /// One more table holds the block.
-    pub(crate) fn hold(&mut self, block: BlockId) {
+    pub(crate) fn hold(&mut self, block: BlockId, owner: Owner) {
         let index = block.0 as usize;
         if self.holders[index] == 0 {
             self.idle.remove(block.0);
             self.num_cached -= u32::from(self.indexed[index]);
+            self.charge(index, owner);
         }
         self.holders[index] += 1;
     }
@@ -64,6 +78,7 @@ impl Pool {
         if self.holders[index] > 0 {
             return;
         }
+        self.num_owned[self.owners[index].0 as usize] -= 1;
         if self.indexed[index] {
             self.idle.push_back(block.0);
             self.num_cached += 1;
@@ -84,6 +99,24 @@ impl Pool {
 
     pub(crate) fn num_holders(&self, block: BlockId) -> u32 {
         self.holders[block.0 as usize]
+    }
+
+    /// Used blocks that are charged to `owner`.
+    pub(crate) fn num_owned(&self, owner: Owner) -> u32 {
+        self.num_owned.get(owner.0 as usize).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn owner(&self, block: BlockId) -> Owner {
+        self.owners[block.0 as usize]
+    }
+
+    fn charge(&mut self, index: usize, owner: Owner) {
+        let slot = owner.0 as usize;
+        if self.num_owned.len() <= slot {
+            self.num_owned.resize(slot + 1, 0);
+        }
+        self.num_owned[slot] += 1;
+        self.owners[index] = owner;
     }
 
     pub(crate) fn num_blocks(&self) -> u32 {

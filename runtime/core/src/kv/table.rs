@@ -4,10 +4,13 @@ use alloc::vec::Vec;
 
 use engine_contract::{BlockId, TableChange};
 
+use super::pool::Owner;
 use super::prefix::Link;
 
 /// Position `p` of the sequence lies in `blocks[p / block_size]`.
 pub(crate) struct Table {
+    /// Whom its blocks are charged to.
+    pub(super) owner: Owner,
     pub(crate) blocks: Vec<BlockId>,
     /// Leading blocks that the engine has been told, for the seat of now.
     num_announced: usize,
@@ -19,8 +22,9 @@ pub(crate) struct Table {
 
 impl Table {
     /// No blocks; what is published will hang from `salt`.
-    pub(crate) const fn new(salt: u64) -> Self {
-        Self { blocks: Vec::new(), num_announced: 0, num_published: 0, link: Link::Salt(salt) }
+    pub(crate) const fn new(salt: u64, owner: Owner) -> Self {
+        let link = Link::Salt(salt);
+        Self { owner, blocks: Vec::new(), num_announced: 0, num_published: 0, link }
     }
 
     /// What the engine has to hear before a row that needs every block held now.

@@ -7,6 +7,7 @@
 //! tokens.
 
 mod script;
+mod tenants;
 
 use expect_test::expect;
 use script::{check, limits};

@@ -11,7 +11,8 @@ use engine_contract::{
 };
 use expect_test::Expect;
 use runtime_core::{
-    CancelCause, Limits, PrefixCache, Rejected, Request, RequestId, Scheduler, Tick, Updates,
+    CancelCause, Costs, Limits, PrefixCache, Rejected, Request, RequestId, Scheduler, Tenant,
+    TenantId, Tenants, Terms, Tick, Updates,
 };
 
 /// The token that ends an output; scripts say when it comes.
@@ -38,6 +39,8 @@ pub(crate) fn limits() -> LimitsBuilder {
         waiting_tokens_max: 1_000,
         step_timeout_us: 1_000,
         prefix_cache: PrefixCache::Off,
+        costs: Costs::default(),
+        ageing_us: 1_000,
     })
 }
 
@@ -110,6 +113,46 @@ impl Script {
         let id = request.id.0;
         if let Err(rejected) = self.scheduler.submit(request, self.now) {
             self.log_refusal(id, rejected);
+        }
+    }
+
+    /// The next request, on these terms.
+    pub(crate) fn submit_on(&mut self, terms: Terms, num_prompt: u32, max_tokens: u32) {
+        let request = Request { terms, ..self.request(0, num_prompt, max_tokens) };
+        let id = request.id.0;
+        if let Err(rejected) = self.scheduler.submit(request, self.now) {
+            self.log_refusal(id, rejected);
+        }
+    }
+
+    /// The next request, of this tenant.
+    pub(crate) fn submit_of_tenant(&mut self, tenant: u32, num_prompt: u32, max_tokens: u32) {
+        let terms = Terms { tenant: TenantId(tenant), ..Terms::default() };
+        self.submit_on(terms, num_prompt, max_tokens);
+    }
+
+    /// Another table of tenants.
+    pub(crate) fn list(&mut self, tenants: &[Tenant]) {
+        let tenants = Tenants::new(tenants.iter().copied()).expect("a right table");
+        self.scheduler.set_tenants(&tenants);
+    }
+
+    /// Time passes, and nothing happens.
+    pub(crate) fn wait_until(&mut self, now: u64) {
+        self.now = Tick(now);
+    }
+
+    /// Of each tenant: who waits, seats, and whole costs per weight.
+    pub(crate) fn tenants(&mut self) {
+        let mut tenants: Vec<_> = self.scheduler.tenants().collect();
+        tenants.sort_by_key(|one| one.tenant);
+        for one in tenants {
+            let (waiting, seats, counter) = (one.waiting, one.seats, one.counter.whole());
+            let held_back = if one.held_back { ", held back" } else { "" };
+            self.note(format_args!(
+                "tenant {}: waiting {waiting}, seats {seats}, counter {counter}{held_back}",
+                one.tenant
+            ));
         }
     }
 
@@ -205,6 +248,7 @@ impl Script {
             stop_tokens: Arc::new([STOP]),
             sampling: Arc::new(Sampling::GREEDY),
             salt: 0,
+            terms: Terms::default(),
         }
     }
 
@@ -220,6 +264,7 @@ impl Script {
             Stop::Blocks => "blocks",
             Stop::Empty => "empty",
             Stop::Rows => "rows",
+            Stop::Tenant => "tenant",
             Stop::Tokens => "tokens",
         };
         let (step, rows) = (plan.step.0 + 1, rows.join(" "));
@@ -227,7 +272,10 @@ impl Script {
     }
 
     fn log_refusal(&mut self, id: u64, rejected: Rejected) {
-        self.note(format_args!("{} refused: {rejected}", name(id)));
+        let retry_after = rejected.retry_after_us();
+        let retry_after =
+            retry_after.map_or_else(String::new, |time| format!(" (again in {time})"));
+        self.note(format_args!("{} refused: {rejected}{retry_after}", name(id)));
     }
 
     fn note(&mut self, line: std::fmt::Arguments<'_>) {

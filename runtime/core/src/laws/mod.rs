@@ -1,6 +1,10 @@
 //! What is true of a scheduler between any two calls.
 
+mod tenants;
+
 use alloc::vec;
+
+use engine_contract::BlockId;
 
 use crate::sequence::{Place, Sequence};
 use crate::{PrefixCache, Scheduler};
@@ -16,7 +20,10 @@ impl Scheduler {
         self.check_index();
         self.check_seats();
         self.check_steps();
-        self.check_order();
+        self.check_running();
+        self.check_lines();
+        self.check_members();
+        self.check_deadlines();
         self.check_accounts();
         for (_, sequence) in self.sequences.iter() {
             self.check_sequence(sequence);
@@ -44,8 +51,13 @@ impl Scheduler {
             num_cached += u32::from(is_cached);
         }
         for (index, &expected) in num_holders.iter().enumerate() {
-            let block = engine_contract::BlockId(index as u32);
+            let block = BlockId(index as u32);
             assert_eq!(pool.num_holders(block), expected, "law 1: holders of {block:?}");
+        }
+        for (key, _) in self.roster.iter() {
+            let owner = crate::kv::Owner(key.number());
+            let owned = blocks_of(owner, pool).filter(|block| num_holders[block.0 as usize] > 0);
+            assert_eq!(owned.count() as u32, pool.num_owned(owner), "law 1: charged blocks");
         }
         let num_used = num_holders.iter().filter(|&&holders| holders > 0).count() as u32;
         assert_eq!(num_used, pool.num_used(), "law 1: used blocks");
@@ -56,7 +68,7 @@ impl Scheduler {
     /// The index knows exactly the blocks that the pool says it knows.
     fn check_index(&self) {
         let pool = &self.kv.pool;
-        let blocks = (0..pool.num_blocks()).map(engine_contract::BlockId);
+        let blocks = (0..pool.num_blocks()).map(BlockId);
         let mut num_indexed = 0;
         for block in blocks.filter(|&block| pool.is_indexed(block)) {
             let index = self.kv.prefix.as_ref().expect("without an index no block is in it");
@@ -105,34 +117,12 @@ impl Scheduler {
         }
     }
 
-    /// Running sequences are older than waiting ones; each stands in the order once.
-    fn check_order(&self) {
-        let arrivals = self.queue.iter().map(|turn| turn.arrival);
-        assert!(arrivals.is_sorted_by(|a, b| a < b), "law 8: out of the order of arrival");
-        let num_running = self.queue.num_running() as usize;
-        let mut num_tokens = 0;
-        for (index, turn) in self.queue.iter().enumerate() {
-            let sequence = &self.sequences[turn.key];
-            let is_running = sequence.place == Place::Running;
-            let is_waiting = matches!(sequence.place, Place::Preempted | Place::Waiting);
-            assert_eq!(sequence.arrival, turn.arrival, "law 8: a turn of its own");
-            assert!(
-                if index < num_running { is_running } else { is_waiting },
-                "law 8: in its place"
-            );
-            num_tokens += if is_waiting { u64::from(sequence.num_prompt()) } else { 0 };
-        }
-        let in_order = |place| matches!(place, Place::Preempted | Place::Running | Place::Waiting);
-        let num_in_order = self.sequences.iter().filter(|(_, s)| in_order(s.place)).count();
-        assert_eq!(num_in_order, self.queue.iter().count(), "law 8: everybody stands in the order");
-        assert_eq!(num_tokens, self.queue.num_waiting_tokens(), "law 8: waiting tokens");
-    }
-
     /// Every request was refused, has ended, or is open and has its sequence.
     fn check_accounts(&self) {
         let sums = &self.ledger.sums;
         let num_open = u64::from(self.ledger.num_open());
-        let num_known = sums.rejected + sums.finished + sums.cancelled + sums.failed + num_open;
+        let num_ended = sums.finished + sums.cancelled + sums.expired + sums.failed;
+        let num_known = sums.rejected + num_ended + num_open;
         assert_eq!(sums.submitted, num_known, "law 2: submitted = refused + ended + open");
         for key in self.ledger.open_sequences() {
             let is_open = self.sequences[key].place != Place::Closed;
@@ -163,8 +153,15 @@ impl Scheduler {
             assert!(sequence.num_planned <= sequence.horizon(), "{id:?} plans what is known");
             let num_output = sequence.output.len() as u32 + sequence.num_sampling;
             assert!(num_output <= sequence.output_max, "law 6: {id:?} samples more than allowed");
+            let num_charged = sequence.num_planned.min(sequence.num_prompt());
+            assert!(sequence.num_charged >= num_charged, "law 13: {id:?} has what is not charged");
             let is_ending = sequence.place == Place::Ending;
             assert_eq!(is_ending, num_output == sequence.output_max, "law 7: {id:?} ends in time");
         }
     }
+}
+
+fn blocks_of(owner: crate::kv::Owner, pool: &crate::kv::Pool) -> impl Iterator<Item = BlockId> {
+    let blocks = (0..pool.num_blocks()).map(BlockId);
+    blocks.filter(move |&block| pool.owner(block) == owner)
 }
