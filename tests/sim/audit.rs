@@ -3,17 +3,21 @@
 use std::collections::BTreeSet;
 
 use engine_contract::{Row, StepPlan, Stop, TableChange};
-use runtime_core::{End, PrefixCache, Snapshot};
+use runtime_core::{End, PrefixCache, Snapshot, TenantId};
 
 use crate::books::Books;
 use crate::client::{Client, Standing};
 use crate::script::isolated_run;
+use crate::view::View;
 
 impl Books {
     /// `plan` said `None`: it had a reason.
-    pub(crate) fn planned_nothing(&mut self, before: &Snapshot, after: &Snapshot) {
-        let num_preempted = after.preemptions_total - before.preemptions_total;
-        self.preempt_youngest(num_preempted);
+    pub(crate) fn planned_nothing(&mut self, before: &View, after: &View) {
+        self.promised_before = self.promised();
+        let first = (self.first_running(), self.num_admissions);
+        let victims = self.victims(after);
+        assert_eq!(victims.len() as u64, after.num_preempted_since(before), "law 12: they wait");
+        self.preempt(victims, first, (before, after));
         if self.flights.len() == self.limits.pipeline_depth as usize {
             return;
         }
@@ -21,14 +25,21 @@ impl Books {
         assert!(!is_idle || self.num_open() == 0, "law 7: nothing planned, and somebody waits");
         let is_dry = after.blocks_used == after.blocks_total;
         let wants = self.clients.iter().any(Client::is_plannable);
-        assert!(!wants || is_dry, "law 7: a running sequence was left out");
-        let is_stuck =
-            wants || !self.has_waiting() || self.head_is_blocked(after) || self.is_seated_out();
+        let is_full = self
+            .clients
+            .iter()
+            .filter(|client| client.is_plannable())
+            .all(|client| is_dry || self.is_at_share(client.tenant(), after));
+        assert!(!wants || is_full, "law 7: a running sequence was left out");
+        let is_stuck = wants || !self.has_contender(after) || self.head_is_blocked(after);
+        let is_stuck = is_stuck || self.is_seated_out();
         assert!(is_stuck, "law 7: a waiting sequence could have run");
     }
 
     /// Every count is what the books say.
-    pub(crate) fn check(&self, snapshot: &Snapshot) {
+    pub(crate) fn check(&mut self, view: &View) {
+        self.check_tenants(view);
+        let snapshot: &Snapshot = view;
         let held: BTreeSet<_> = self.holders().flat_map(|client| &client.table).collect();
         let waiting = self.clients.iter().filter(|client| client.is_waiting());
         let prompts = waiting.clone().map(|client| client.request.prompt.len() as u64);
@@ -46,6 +57,7 @@ impl Books {
             rejected_total: self.num_rejected,
             finished_total: ended(|end| matches!(end, End::Finished(_))),
             cancelled_total: ended(|end| matches!(end, End::Cancelled(_))),
+            expired_total: ended(|end| matches!(end, End::DeadlinePassed(_))),
             failed_total: ended(|end| matches!(end, End::EngineFailed | End::NotFinite)),
             tokens_total: self.clients.iter().map(|client| client.output.len() as u64).sum(),
             steps_total: self.num_steps,
@@ -65,10 +77,11 @@ impl Books {
     pub(crate) fn check_outputs(&self) {
         for client in &self.clients {
             let id = client.request.id;
-            let (whole, finish) = isolated_run(&client.request, &self.limits);
+            let (whole, finish) = isolated_run(&client.request, client.output_max);
             assert!(whole.starts_with(&client.output), "law 10: {id:?} got another text");
             match client.end.unwrap_or_else(|| panic!("law 12: {id:?} never ended")) {
-                End::Cancelled(_) | End::EngineFailed | End::NotFinite => {}
+                End::Cancelled(_) | End::DeadlinePassed(_) => {}
+                End::EngineFailed | End::NotFinite => {}
                 End::Finished(how) => {
                     assert_eq!((how, client.output.len()), (finish, whole.len()), "law 10: {id:?}");
                 }
@@ -76,18 +89,24 @@ impl Books {
         }
     }
 
-    /// Decodes come first, then chunks, then those admitted; among each the oldest first.
+    /// Decodes come first, in the order of admission; then, with one tenant, chunks in the same
+    /// order, and those admitted.
     pub(crate) fn check_order_of_rows(&self, plan: &StepPlan) {
         let rank = |row: &Row| {
             let client = &self.clients[self.index_of(row.sequence)];
             let group = match row.table {
+                TableChange::Extend(_) if client.num_planned >= client.num_text => 0,
+                _ if !self.tables.is_plain() => return (1, row.seat.0.into(), 0),
+                TableChange::Extend(_) => 1,
                 TableChange::Fresh(_) => 2,
-                TableChange::Extend(_) if client.num_planned < client.num_text => 1,
-                TableChange::Extend(_) => 0,
             };
-            (group, row.sequence)
+            (group, if group == 2 { 0 } else { client.admission }, row.sequence.0)
         };
-        assert!(plan.rows.iter().map(rank).is_sorted_by(|a, b| a < b), "law 8: order of rows");
+        let is_plain = self.tables.is_plain();
+        let by_order =
+            |a: &(u32, u64, u64), b: &(u32, u64, u64)| a < b || (!is_plain && a.0 == 1 && b.0 == 1);
+        let ranks = plan.rows.iter().map(rank);
+        assert!(ranks.is_sorted_by(by_order), "law 8: order of rows");
     }
 
     /// Who wants one token now, and whether that takes a block.
@@ -104,7 +123,7 @@ impl Books {
         &self,
         plan: &StepPlan,
         decoding: &[(usize, bool)],
-        after: &Snapshot,
+        after: &View,
         num_preempted: u64,
     ) {
         let is_dry = after.blocks_used == after.blocks_total;
@@ -112,14 +131,16 @@ impl Books {
             let client = &self.clients[index];
             let id = client.request.id;
             let has_row = plan.rows.iter().any(|row| row.sequence.0 == id.0);
-            let is_excused = takes_block && (is_dry || num_preempted > 0);
+            let is_short = is_dry || num_preempted > 0 || self.is_at_share(client.tenant(), after);
+            let is_full = plan.num_tokens() == self.limits.step_tokens_max as usize;
+            let is_excused = (takes_block && is_short) || (is_full && !self.tables.is_plain());
             let is_out = client.standing != Standing::Seated;
             assert!(has_row || is_excused || is_out, "law 7: {id:?} was held up");
         }
     }
 
     /// The reason to stop is true.
-    pub(crate) fn check_stop(&self, plan: &StepPlan, after: &Snapshot, num_preempted: u64) {
+    pub(crate) fn check_stop(&self, plan: &StepPlan, after: &View, num_preempted: u64) {
         let is_dry = after.blocks_used == after.blocks_total;
         match plan.stop {
             Stop::Blocks => {
@@ -137,7 +158,22 @@ impl Books {
                 }
             }
             Stop::Rows => {
-                assert!(self.has_waiting() && self.is_seated_out(), "law 7: a seat is free")
+                // A seat may have come free after somebody had asked for it in vain.
+                let is_out = self.is_seated_out() || num_preempted > 0;
+                let is_out = self.has_contender(after) && is_out;
+                assert!(is_out, "law 7: a seat is free")
+            }
+            Stop::Tenant => {
+                assert!(
+                    !self.has_contender(after),
+                    "law 7: somebody waits, and nothing is in the way"
+                );
+                for client in self.clients.iter().filter(|client| client.is_plannable()) {
+                    let id = client.request.id;
+                    let is_served = client.num_planned + 1 >= client.horizon();
+                    let is_at_share = self.is_at_share(client.tenant(), after);
+                    assert!(is_served || is_at_share, "law 7: {id:?} was cut short");
+                }
             }
             Stop::Tokens => {
                 let budget = self.limits.step_tokens_max as usize;
@@ -154,18 +190,93 @@ impl Books {
         self.holders().count() == self.limits.rows_max as usize
     }
 
-    /// Whether the oldest waiting has to wait for blocks, or for its own steps in flight.
-    fn head_is_blocked(&self, snapshot: &Snapshot) -> bool {
-        let Some(head) = self.clients.iter().find(|client| client.is_waiting()) else {
-            return false;
+    /// Whether somebody waits of a tenant that no bound of its own holds back.
+    fn has_contender(&self, view: &View) -> bool {
+        let mut waiting = self.clients.iter().filter(|client| client.is_waiting());
+        waiting.any(|client| !view.is_held_back(client.tenant()))
+    }
+
+    /// Whether a tenant has all the blocks that it may have.
+    fn is_at_share(&self, id: TenantId, view: &View) -> bool {
+        view.blocks_of(id) >= self.tables.blocks_max(id, &self.limits)
+    }
+
+    /// Whether the head of the least served contender has to wait for blocks, or for its own steps
+    /// in flight.
+    fn head_is_blocked(&self, view: &View) -> bool {
+        let contenders = view.tenants.values().filter(|one| one.waiting > 0 && !one.held_back);
+        let Some(least) = contenders.clone().map(|one| one.counter).min() else { return false };
+        let mut heads = contenders.filter(|one| one.counter == least);
+        heads.any(|one| self.is_blocked(one.tenant, view))
+    }
+
+    fn is_blocked(&self, id: TenantId, view: &View) -> bool {
+        let own = self.clients.iter().filter(|one| one.is_waiting() && one.tenant() == id);
+        let Some(head) = own.min_by_key(|client| client.order()) else { return false };
+        let promised: u32 = if self.tables.is_plain() {
+            self.promised().iter().sum()
+        } else {
+            // Its turn came between the turns of others, who had more to come then.
+            let both = self.promised().into_iter().zip(&self.promised_before);
+            both.map(|(after, &before)| after.max(before)).sum()
         };
-        let num_blocks = |positions: u32| positions.div_ceil(self.limits.block_size);
-        let running = self.clients.iter().filter(|client| client.is_plannable());
-        let lacking = running.map(|client| {
-            num_blocks(client.num_text).saturating_sub(client.table.len() as u32) + 1
-        });
-        let num_needed = num_blocks(head.num_known()) + lacking.sum::<u32>();
-        let num_available = snapshot.blocks_total - snapshot.blocks_used;
+        let num_needed = head.num_known().div_ceil(self.limits.block_size) + promised;
+        let num_available = view.blocks_total - view.blocks_used;
         head.standing == Standing::Preempted || num_available < num_needed
+    }
+
+    /// Blocks that each client will need before it is done with its text, and one more.
+    pub(crate) fn promised(&self) -> Vec<u32> {
+        let promised = |client: &Client| {
+            let num_blocks = client.num_text.div_ceil(self.limits.block_size);
+            num_blocks.saturating_sub(client.table.len() as u32) + 1
+        };
+        let clients = self.clients.iter();
+        clients.map(|client| if client.is_plannable() { promised(client) } else { 0 }).collect()
+    }
+
+    /// What tenants hold and have had is what the books say, and within their bounds.
+    fn check_tenants(&mut self, view: &View) {
+        let blocks: u32 = view.tenants.values().map(|one| one.blocks_used).sum();
+        assert_eq!(blocks, view.blocks_used, "law 1: every used block is charged to a tenant");
+        for (&id, one) in &view.tenants {
+            let own = || self.clients.iter().filter(|client| client.tenant() == id);
+            let waiting = own().filter(|client| client.is_waiting());
+            assert_eq!(one.waiting as usize, waiting.clone().count(), "law 8: waiting of {id:?}");
+            let num_tokens: usize = waiting.map(|client| client.request.prompt.len()).sum();
+            assert_eq!(one.waiting_tokens, num_tokens as u64, "law 8: tokens of {id:?}");
+            assert_eq!(one.seats, self.seats_of(id), "law 15: seats of {id:?}");
+            self.check_held_back(id, view);
+            if !self.tables.has_removed {
+                let output = own().map(|client| client.output.len() as u64).sum();
+                let prefill = own().map(|client| u64::from(client.num_prefilled)).sum();
+                let cached = own().map(|client| u64::from(client.num_cached.unwrap_or(0))).sum();
+                let totals = (one.prefill_total, one.cached_total, one.output_total);
+                assert_eq!(totals, (prefill, cached, output), "law 13: tokens of {id:?}");
+            }
+        }
+        let tenants: Vec<_> = view.tenants.values().copied().collect();
+        self.fairness.check(&tenants, &self.tables, &self.limits);
+    }
+
+    /// Who is held back has a bound that can be reached, and something running to reach it.
+    fn check_held_back(&self, id: TenantId, view: &View) {
+        let tenant = self.tables.get(id);
+        let is_bounded = tenant.running_max <= self.limits.rows_max || tenant.kv_per_mille < 1_000;
+        let was_bounded = is_bounded || self.tables.num_reloads > 0;
+        assert!(was_bounded || !view.is_held_back(id), "law 7: {id:?} is held back by nothing");
+    }
+
+    /// A plan takes nobody past its bounds; those cut since by another table it leaves alone.
+    pub(crate) fn check_bounds(&self, before: &View, after: &View) {
+        for (&id, one) in &after.tenants {
+            let blocks_max = self.tables.blocks_max(id, &self.limits);
+            let has_grown = one.blocks_used > before.blocks_of(id);
+            let is_within = one.blocks_used <= blocks_max || one.seats == 1;
+            assert!(!has_grown || is_within, "law 15: {id:?} has too many blocks");
+            let seats_before = before.tenants[&id].seats;
+            let seats_max = self.tables.get(id).running_max.max(seats_before);
+            assert!(one.seats <= seats_max, "law 15: {id:?} has too many seats");
+        }
     }
 }

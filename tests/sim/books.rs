@@ -5,17 +5,21 @@
 
 use std::collections::VecDeque;
 
-use engine_contract::{
-    BlockId, Outcome, Row, RowTokens, Sampled, SequenceId, StepPlan, TableChange,
-};
+use engine_contract::{BlockId, Outcome, Sampled, SequenceId, StepPlan};
 use runtime_core::{
-    CancelCause, End, Finish, Limits, Rejected, Request, RequestId, Snapshot, Tick, Updates,
+    CancelCause, End, Finish, Limits, QueueBound, Rejected, Request, RequestId, Tick, Updates,
 };
 
 use crate::client::{Client, Standing};
+use crate::fairness::Fairness;
+use crate::script::output_max;
+use crate::tenants::Tables;
+use crate::view::View;
 
 pub(crate) struct Books {
     pub(crate) limits: Limits,
+    pub(crate) tables: Tables,
+    pub(crate) fairness: Fairness,
     /// Everybody who was taken, in the order of arrival; sorted by id as well.
     pub(crate) clients: Vec<Client>,
     /// Rows of the steps in flight, oldest step first.
@@ -26,12 +30,19 @@ pub(crate) struct Books {
     pub(crate) num_rejected: u64,
     pub(crate) num_steps: u64,
     pub(crate) num_preemptions: u64,
+    pub(crate) num_admissions: u64,
+    /// What each client was promised when the last plan began.
+    pub(crate) promised_before: Vec<u32>,
+    /// The step by which the first admitted of those running has ended, and who it is.
+    pub(crate) first_ends_by: Option<(usize, u64)>,
 }
 
 impl Books {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, tables: Tables) -> Self {
         Self {
             limits,
+            tables,
+            fairness: Fairness::default(),
             clients: Vec::new(),
             flights: VecDeque::new(),
             oldest_since: Tick(0),
@@ -40,11 +51,14 @@ impl Books {
             num_rejected: 0,
             num_steps: 0,
             num_preemptions: 0,
+            num_admissions: 0,
+            promised_before: Vec::new(),
+            first_ends_by: None,
         }
     }
 
     /// What `submit` has to say.
-    pub(crate) fn expected_verdict(&self, request: &Request) -> Result<(), Rejected> {
+    pub(crate) fn expected_verdict(&self, request: &Request, now: Tick) -> Result<(), Rejected> {
         let limits = &self.limits;
         let (prompt, context) = (request.prompt.len() as u32, limits.context);
         let capacity = limits.num_blocks * limits.block_size;
@@ -53,30 +67,79 @@ impl Books {
         let num_tokens: usize = waiting.map(|client| client.request.prompt.len()).sum();
         let is_long =
             num_waiting > 0 && num_tokens as u64 + u64::from(prompt) > limits.waiting_tokens_max;
+        let tenants = self.tables.expected_verdict(request, limits, &self.clients);
+        let is_share =
+            matches!(tenants, Err(Rejected::UnknownTenant(_) | Rejected::ExceedsShare { .. }));
+        let terms = &request.terms;
+        let is_late = [terms.queue_deadline, terms.deadline].iter().flatten().any(|&at| at <= now);
+        let bound = if num_waiting >= limits.waiting_max {
+            QueueBound::Requests(limits.waiting_max)
+        } else {
+            QueueBound::Tokens(limits.waiting_tokens_max)
+        };
         match () {
             () if self.drain_deadline.is_some() => Err(Rejected::Draining),
             () if prompt == 0 => Err(Rejected::EmptyPrompt),
             () if prompt >= context => Err(Rejected::ContextExceeded { prompt, context }),
             () if prompt > capacity => Err(Rejected::ExceedsCache { prompt, capacity }),
+            () if is_share => tenants,
+            () if is_late => Err(Rejected::DeadlinePassed),
+            () if tenants.is_err() => tenants,
             () if num_waiting >= limits.waiting_max || is_long => {
-                Err(Rejected::QueueFull { waiting: num_waiting })
+                Err(Rejected::QueueFull { waiting: num_waiting, bound, retry_after_us: None })
             }
             () => Ok(()),
         }
     }
 
-    pub(crate) fn submitted(&mut self, request: &Request, verdict: Result<(), Rejected>) {
-        assert_eq!(verdict, self.expected_verdict(request), "law 8: bounded admission");
+    pub(crate) fn submitted(
+        &mut self,
+        request: &Request,
+        verdict: Result<(), Rejected>,
+        now: Tick,
+    ) {
+        let expected = self.expected_verdict(request, now);
+        assert_eq!(timeless(verdict), expected, "law 8: bounded admission");
+        self.check_retry_after(request, verdict);
         self.num_submitted += 1;
         if verdict.is_err() {
             self.num_rejected += 1;
             return;
         }
-        self.clients.push(Client::new(request, &self.limits));
+        let id = request.terms.tenant;
+        let num_blocks = self.tables.blocks_max(id, &self.limits);
+        let output_max = output_max(request, &self.limits, num_blocks);
+        let priority = request.terms.priority.min(self.tables.get(id).priority_max);
+        let rank = now.0 + u64::from(u8::MAX - priority.0) * self.limits.ageing_us;
+        self.fairness.taken(request, output_max, &self.limits);
+        self.clients.push(Client::new(request, output_max, rank));
         let depth = self.limits.pipeline_depth;
         let open = self.clients.iter().filter(|client| client.end.is_none());
         let ends_by = self.num_steps + open.map(|client| client.cost(depth)).sum::<u64>();
         self.clients.last_mut().expect("just pushed").ends_by = ends_by;
+    }
+
+    /// Who is told to come back later is told when, if anybody has left the queue so far.
+    fn check_retry_after(&self, request: &Request, verdict: Result<(), Rejected>) {
+        // A queue that is lost with its engine is not one that moves.
+        let has_left = |client: &&Client| {
+            let is_lost = client.end == Some(End::EngineFailed);
+            client.num_cached.is_some() || (!client.is_waiting() && !is_lost)
+        };
+        let mut left = self.clients.iter().filter(has_left);
+        let (is_expected, retry_after_us) = match verdict {
+            Err(Rejected::QueueFull { retry_after_us, .. }) => {
+                (left.next().is_some(), retry_after_us)
+            }
+            Err(Rejected::TenantQueueFull { retry_after_us, .. }) => {
+                let id = request.terms.tenant;
+                (left.any(|client| client.tenant() == id), retry_after_us)
+            }
+            _ => return,
+        };
+        // A tenant that was forgotten has left nothing behind.
+        let is_known = retry_after_us.is_some() == is_expected || self.tables.has_removed;
+        assert!(is_known, "{retry_after_us:?} although somebody left: {is_expected}");
     }
 
     pub(crate) fn cancelled(&mut self, id: RequestId, cause: CancelCause) {
@@ -87,6 +150,7 @@ impl Books {
 
     pub(crate) fn failed(&mut self) {
         self.flights.clear();
+        self.first_ends_by = None;
         for index in 0..self.clients.len() {
             self.clients[index].num_in_flight = 0;
             self.end(index, End::EngineFailed);
@@ -94,8 +158,20 @@ impl Books {
         }
     }
 
+    /// Whose deadline has passed has ended, before anything else happens.
+    pub(crate) fn expired(&mut self, now: Tick) {
+        for index in 0..self.clients.len() {
+            if let Some((_, deadline)) =
+                self.clients[index].next_deadline().filter(|&(time, _)| time <= now)
+            {
+                self.end(index, End::DeadlinePassed(deadline));
+            }
+        }
+    }
+
     /// What `tick` does; says whether the oldest step has timed out.
     pub(crate) fn ticked(&mut self, now: Tick) -> bool {
+        self.expired(now);
         if self.drain_deadline.is_some_and(|deadline| deadline <= now) {
             (0..self.clients.len())
                 .for_each(|index| self.end(index, End::Cancelled(CancelCause::Drain)));
@@ -105,16 +181,11 @@ impl Books {
 
     pub(crate) fn next_deadline(&self) -> Option<Tick> {
         let drain = self.drain_deadline.filter(|_| self.num_open() > 0);
-        drain.into_iter().chain(self.step_deadline()).min()
+        let own = self.clients.iter().filter_map(Client::next_deadline).map(|(time, _)| time);
+        drain.into_iter().chain(self.step_deadline()).chain(own).min()
     }
 
-    pub(crate) fn planned(
-        &mut self,
-        plan: &StepPlan,
-        before: &Snapshot,
-        after: &Snapshot,
-        now: Tick,
-    ) {
+    pub(crate) fn planned(&mut self, plan: &StepPlan, before: &View, after: &View, now: Tick) {
         assert_eq!(plan.step.0, self.num_steps, "steps are consecutive");
         let budget = self.limits.step_tokens_max as usize;
         assert!(plan.num_tokens() <= budget, "law 6: tokens of a step");
@@ -125,15 +196,28 @@ impl Books {
         self.num_steps += 1;
         let decoding = self.decoding();
         self.check_order_of_rows(plan);
-        let num_preempted = after.preemptions_total - before.preemptions_total;
-        let num_resumed = self.preempt_resumed(plan);
+        let num_preempted = after.num_preempted_since(before);
+        self.promised_before = self.promised();
+        let first = (self.first_running(), self.num_admissions);
+        let resumed = self.preempt_resumed(plan);
+        let num_resumed = resumed.len() as u64;
         assert!(num_resumed <= num_preempted, "a seated sequence is seated again");
-        let flight = plan.rows.iter().map(|row| self.take_row(row)).collect();
-        self.flights.push_back(flight);
+        // Who was in no step gave up its seat at once, and somebody may have it already.
+        let named: Vec<_> = plan.rows.iter().map(|row| self.index_of(row.sequence)).collect();
+        let is_free =
+            |&index: &usize| self.clients[index].num_in_flight == 0 && !named.contains(&index);
+        let gone: Vec<_> = self.victims(after).into_iter().filter(is_free).collect();
+        self.preempt(gone.clone(), first, (before, after));
+        self.take_rows(plan, &[resumed, gone.clone()].concat(), before, after);
         let depth = self.limits.pipeline_depth as usize;
         assert!(self.flights.len() <= depth, "law 6: steps in flight");
-        self.preempt_youngest(num_preempted - num_resumed);
+        let leaving = self.victims(after);
+        let num_gone = (gone.len() + leaving.len()) as u64;
+        assert_eq!(num_gone + num_resumed, num_preempted, "law 12: who is preempted waits again");
+        self.preempt(leaving, first, (before, after));
         self.num_preemptions += num_resumed;
+        self.check_first(plan);
+        self.check_bounds(before, after);
         self.check_decodes(plan, &decoding, after, num_preempted);
         self.check_stop(plan, after, num_preempted);
     }
@@ -154,7 +238,9 @@ impl Books {
             }
             self.settle(index);
         }
-        for client in self.clients.iter().filter(|client| client.end.is_none()) {
+        // With one tenant everybody waits for those before it alone.
+        let open = self.clients.iter().filter(|client| client.end.is_none());
+        for client in open.filter(|_| self.tables.is_plain()) {
             let is_late = self.num_steps > client.ends_by;
             assert!(!is_late, "law 8, 12: {:?} starves", client.request.id);
         }
@@ -218,7 +304,7 @@ impl Books {
     }
 
     /// What a client holds comes home once no step in flight names it.
-    fn settle(&mut self, index: usize) {
+    pub(crate) fn settle(&mut self, index: usize) {
         let client = &mut self.clients[index];
         let is_leaving = client.end.is_some() || client.standing == Standing::Preempted;
         if client.num_in_flight == 0 && is_leaving {
@@ -251,67 +337,16 @@ impl Books {
     pub(crate) fn holders(&self) -> impl Iterator<Item = &Client> {
         self.clients.iter().filter(|client| client.standing != Standing::Away)
     }
+}
 
-    fn take_row(&mut self, row: &Row) -> (usize, bool) {
-        let index = self.index_of(row.sequence);
-        let is_oldest_waiting = !self.clients[..index].iter().any(Client::is_waiting);
-        let is_seat_free = self.holders().count() < self.limits.rows_max as usize;
-        let client = &mut self.clients[index];
-        assert_eq!(client.end, None, "law 11: {:?} has ended", row.sequence);
-        assert_ne!(client.standing, Standing::Preempted, "law 4: {:?} is leaving", row.sequence);
-        let blocks = match &row.table {
-            TableChange::Extend(blocks) => blocks,
-            TableChange::Fresh(blocks) => {
-                assert_eq!(client.standing, Standing::Away, "{:?} is seated twice", row.sequence);
-                assert!(is_oldest_waiting, "law 8: {:?} overtakes", row.sequence);
-                assert!(is_seat_free, "law 6: more seats than there are");
-                client.standing = Standing::Seated;
-                client.num_planned = row.start;
-                client.num_text = client.num_known();
-                client.num_cached.get_or_insert(row.start);
-                assert!(row.start < client.num_text, "something is left to compute");
-                blocks
-            }
-        };
-        assert_eq!(row.start, client.num_planned, "rows of {:?} follow", row.sequence);
-        let is_device = matches!(row.tokens, RowTokens::Device);
-        assert_eq!(is_device, row.start >= client.num_known(), "the host says what it knows");
-        client.table.extend(blocks);
-        client.num_planned += row.tokens.len() as u32;
-        client.num_in_flight += 1;
-        let samples = client.num_planned == client.horizon();
-        client.num_sampling += u32::from(samples);
-        let num_output = client.output.len() as u32 + client.num_sampling;
-        assert!(num_output <= client.output_max, "law 7: {:?} ends before", row.sequence);
-        assert_eq!(row.sample.is_some(), samples, "{:?} samples at its horizon", row.sequence);
-        (index, samples)
+/// A verdict without when to come back.
+fn timeless(mut verdict: Result<(), Rejected>) -> Result<(), Rejected> {
+    if let Err(
+        Rejected::QueueFull { retry_after_us, .. }
+        | Rejected::TenantQueueFull { retry_after_us, .. },
+    ) = &mut verdict
+    {
+        *retry_after_us = None;
     }
-
-    /// Those preempted by this very plan who are back in it, since by now they share more blocks.
-    fn preempt_resumed(&mut self, plan: &StepPlan) -> u64 {
-        let mut num_resumed = 0;
-        for row in plan.rows.iter().filter(|row| matches!(row.table, TableChange::Fresh(_))) {
-            let index = self.index_of(row.sequence);
-            if self.clients[index].standing == Standing::Seated {
-                assert_eq!(self.clients[index].num_in_flight, 0, "law 4: {:?}", row.sequence);
-                self.clients[index].standing = Standing::Preempted;
-                self.settle(index);
-                num_resumed += 1;
-            }
-        }
-        num_resumed
-    }
-
-    /// The youngest of those who still want rows go back to the queue.
-    pub(crate) fn preempt_youngest(&mut self, num_preempted: u64) {
-        self.num_preemptions += num_preempted;
-        for _ in 0..num_preempted {
-            let index = self.clients.iter().rposition(Client::is_plannable);
-            let index = index.expect("somebody was preempted");
-            let is_oldest = !self.clients[..index].iter().any(Client::is_running);
-            assert!(!is_oldest, "law 12: the oldest is never preempted");
-            self.clients[index].standing = Standing::Preempted;
-            self.settle(index);
-        }
-    }
+    verdict
 }

@@ -1,9 +1,7 @@
 //! What the world knows of one request that was taken.
 
 use engine_contract::{BlockId, TokenId};
-use runtime_core::{End, Limits, Request};
-
-use crate::script::output_max;
+use runtime_core::{Deadline, End, Request, TenantId, Tick};
 
 /// A request that was taken.
 pub(crate) struct Client {
@@ -25,6 +23,14 @@ pub(crate) struct Client {
     pub(crate) num_in_flight: u32,
     /// Cached positions that its first row started at.
     pub(crate) num_cached: Option<u32>,
+    /// Prompt tokens paid for.
+    pub(crate) num_prefilled: u32,
+    /// Prompt tokens paid for, or found for nothing.
+    pub(crate) num_charged: u32,
+    /// When it arrived, put back for its priority.
+    pub(crate) rank: u64,
+    /// Its number in the order of admission, when it was last admitted.
+    pub(crate) admission: u64,
     /// The step by which it has ended, if nobody starves.
     pub(crate) ends_by: u64,
 }
@@ -40,9 +46,13 @@ pub(crate) enum Standing {
 }
 
 impl Client {
-    pub(crate) fn new(request: &Request, limits: &Limits) -> Self {
+    pub(crate) fn new(request: &Request, output_max: u32, rank: u64) -> Self {
         Self {
-            output_max: output_max(request, limits),
+            output_max,
+            rank,
+            admission: 0,
+            num_charged: 0,
+            num_prefilled: 0,
             output: Vec::new(),
             num_heard: 0,
             end: None,
@@ -59,6 +69,31 @@ impl Client {
             ends_by: 0,
             request: request.clone(),
         }
+    }
+
+    pub(crate) const fn tenant(&self) -> TenantId {
+        self.request.terms.tenant
+    }
+
+    /// Its place among its tenant's: the smaller, the further in front.
+    pub(crate) const fn order(&self) -> (u64, u64) {
+        (self.rank, self.request.id.0)
+    }
+
+    /// The deadline that passes next, while it is open.
+    pub(crate) fn next_deadline(&self) -> Option<(Tick, Deadline)> {
+        let terms = &self.request.terms;
+        let queue = terms.queue_deadline.filter(|_| self.num_cached.is_none());
+        let queue = queue.map(|time| (time, Deadline::Queue));
+        let whole = terms.deadline.map(|time| (time, Deadline::Whole));
+        queue.into_iter().chain(whole).min().filter(|_| self.end.is_none())
+    }
+
+    /// Prompt tokens of a row that ends at `end` and are new to its tenant's account.
+    pub(crate) fn charge_to(&mut self, end: u32) -> u32 {
+        let num_new = end.min(self.request.prompt.len() as u32).saturating_sub(self.num_charged);
+        self.num_charged += num_new;
+        num_new
     }
 
     pub(crate) fn num_known(&self) -> u32 {

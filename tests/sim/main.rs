@@ -11,8 +11,13 @@ mod audit;
 mod books;
 mod client;
 mod engine;
+mod fairness;
+mod flood;
 mod rng;
+mod round;
 mod script;
+mod tenants;
+mod view;
 mod world;
 
 use world::World;
@@ -47,10 +52,16 @@ struct Seen {
     refused: u64,
     finished: u64,
     cancelled: u64,
+    expired: u64,
     failed: u64,
     steps: u64,
     preemptions: u64,
     prefix_hits: u64,
+    reloads: u64,
+    /// Plans after which a tenant was held back.
+    held_back: u64,
+    /// Plans after which tenants with a difference in service waited for their turns.
+    contended: u64,
 }
 
 impl Seen {
@@ -60,15 +71,21 @@ impl Seen {
         self.refused += snapshot.rejected_total;
         self.finished += snapshot.finished_total;
         self.cancelled += snapshot.cancelled_total;
+        self.expired += snapshot.expired_total;
         self.failed += snapshot.failed_total;
         self.steps += snapshot.steps_total;
         self.preemptions += snapshot.preemptions_total;
         self.prefix_hits += snapshot.prefix_hit_total;
+        self.reloads += world.num_reloads();
+        self.held_back += world.num_held_back;
+        self.contended += world.num_contended;
     }
 
     fn is_everything(&self) -> bool {
-        let rare = [self.refused, self.cancelled, self.failed, self.preemptions, self.prefix_hits];
-        self.finished > 5_000 && rare.iter().all(|&count| count > 500)
+        let often = [self.refused, self.cancelled, self.failed, self.preemptions, self.prefix_hits];
+        let of_tenants = [self.expired, self.reloads, self.held_back, self.contended];
+        let mut rare = often.into_iter().chain(of_tenants);
+        self.finished > 5_000 && rare.all(|count| count > 500)
     }
 }
 

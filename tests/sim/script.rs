@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine_contract::{Sampling, TokenId};
-use runtime_core::{Finish, Limits, PrefixCache, Request, RequestId};
+use runtime_core::{Costs, Finish, Limits, PrefixCache, Request, RequestId, Terms};
 
 use crate::rng::{Rng, mix};
 
@@ -18,6 +18,9 @@ pub(crate) struct Temper {
     pub(crate) fail: u32,
     pub(crate) drain: u32,
     pub(crate) stall: u32,
+    pub(crate) reload: u32,
+    /// The chance that a request has a deadline, for each of the two, in per mille.
+    pub(crate) deadline: u32,
     /// The chance that an event is followed by a poll, in per mille.
     pub(crate) poll: u32,
     /// The chance that an outcome is not finite, in per mille.
@@ -33,12 +36,15 @@ impl Temper {
         let mut rare = |chance| if is_calm { 0 } else { *rng.pick(&[0, 0, chance]) };
         let (cancel, fail, drain, stall) = (rare(80), rare(3), rare(4), rare(4));
         let not_finite = rare(8);
+        let (reload, deadline) = (rare(15), rare(300));
         Self {
             arrival: *rng.pick(&[50, 200, 600]),
             cancel,
             fail,
             drain,
             stall,
+            reload,
+            deadline,
             poll: *rng.pick(&[50, 400, 1_000]),
             not_finite,
             lazy: rng.chance(250),
@@ -63,11 +69,13 @@ pub(crate) fn draw_limits(rng: &mut Rng) -> Limits {
         waiting_tokens_max: *rng.pick(&[1, 200, 1_000, 1_000]),
         step_timeout_us: 1_000,
         prefix_cache: if rng.chance(700) { PrefixCache::On } else { PrefixCache::Off },
+        costs: Costs { prefill: *rng.pick(&[1, 1, 3]), output: *rng.pick(&[2, 1, 5]) },
+        ageing_us: *rng.pick(&[1, 30, 1_000]),
     }
 }
 
 /// A prompt that begins like others do, and an output that may end early.
-pub(crate) fn draw_request(rng: &mut Rng, id: u64, limits: &Limits) -> Request {
+pub(crate) fn draw_request(rng: &mut Rng, id: u64, limits: &Limits, terms: Terms) -> Request {
     let longest = if rng.chance(900) { limits.context / 2 } else { limits.context + 2 };
     let shortest = u32::from(rng.chance(980));
     let len = rng.between(shortest..=longest.max(1));
@@ -86,6 +94,7 @@ pub(crate) fn draw_request(rng: &mut Rng, id: u64, limits: &Limits) -> Request {
         stop_tokens: stop_tokens.into(),
         sampling: Arc::new(Sampling { seed: rng.next(), ..Sampling::GREEDY }),
         salt: u64::from(rng.chance(150)),
+        terms,
     }
 }
 
@@ -99,15 +108,15 @@ pub(crate) fn sample(history: u64, position: u32, seed: u64) -> TokenId {
     TokenId(mix(history ^ mix(seed ^ u64::from(position))) as u32 % VOCAB)
 }
 
-/// Most tokens that the limits let a request generate.
-pub(crate) fn output_max(request: &Request, limits: &Limits) -> u32 {
+/// Most tokens that the limits and its tenant's blocks let a request generate.
+pub(crate) fn output_max(request: &Request, limits: &Limits, num_blocks: u32) -> u32 {
     let num_prompt = request.prompt.len() as u32;
-    let capacity = limits.num_blocks * limits.block_size;
+    let capacity = num_blocks * limits.block_size;
     request.max_tokens.min(limits.context - num_prompt).min(capacity + 1 - num_prompt)
 }
 
 /// What a request generates when it is alone in the world.
-pub(crate) fn isolated_run(request: &Request, limits: &Limits) -> (Vec<TokenId>, Finish) {
+pub(crate) fn isolated_run(request: &Request, output_max: u32) -> (Vec<TokenId>, Finish) {
     let mut history = request.prompt.iter().fold(0, |history, &token| extend(history, token));
     let mut output = Vec::new();
     loop {
@@ -119,7 +128,7 @@ pub(crate) fn isolated_run(request: &Request, limits: &Limits) -> (Vec<TokenId>,
         }
         history = extend(history, token);
         output.push(token);
-        if output.len() as u32 == output_max(request, limits) {
+        if output.len() as u32 == output_max {
             return (output, Finish::Length);
         }
     }

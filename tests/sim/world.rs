@@ -7,12 +7,14 @@
 use std::fmt::Write;
 
 use engine_contract::{EngineError, Outcome, RowTokens, StepPlan, TableChange};
-use runtime_core::{CancelCause, Limits, RequestId, Scheduler, Snapshot, Tick, Updates};
+use runtime_core::{CancelCause, Counter, Limits, RequestId, Scheduler, Snapshot, Tick, Updates};
 
 use crate::books::Books;
 use crate::engine::Engine;
 use crate::rng::Rng;
 use crate::script::{Temper, draw_limits, draw_request};
+use crate::tenants::{Tables, draw_tenants, draw_terms};
+use crate::view::View;
 
 pub(crate) struct World {
     rng: Rng,
@@ -28,6 +30,8 @@ pub(crate) struct World {
     is_stalled: bool,
     /// Whether somebody was preempted since the last event.
     has_preempted: bool,
+    pub(crate) num_held_back: u64,
+    pub(crate) num_contended: u64,
     /// Everything that happened, one event a line.
     pub(crate) trace: String,
     /// Whether to print it as it happens.
@@ -39,22 +43,28 @@ impl World {
         let mut rng = Rng::new(seed);
         let limits = draw_limits(&mut rng);
         let temper = Temper::draw(&mut rng);
+        let tenants = draw_tenants(&mut rng);
+        let mut scheduler = Scheduler::new(limits);
+        scheduler.set_tenants(&tenants);
         let mut world = Self {
             rng,
             temper,
-            scheduler: Scheduler::new(limits),
+            scheduler,
             engine: Engine::new(limits),
-            books: Books::new(limits),
+            books: Books::new(limits, Tables::new(&tenants)),
             updates: Updates::default(),
             now: Tick(0),
             next_id: 0,
             is_stalled: false,
             has_preempted: false,
+            num_held_back: 0,
+            num_contended: 0,
             trace: String::new(),
             echo,
             limits,
         };
         world.note(format_args!("{limits:?}"));
+        world.note(format_args!("{tenants:?}"));
         world
     }
 
@@ -73,6 +83,10 @@ impl World {
         self.scheduler.snapshot()
     }
 
+    pub(crate) fn num_reloads(&self) -> u64 {
+        self.books.tables.num_reloads.into()
+    }
+
     fn event(&mut self) {
         self.now.0 += u64::from(self.rng.between(0..=10));
         let temper = &self.temper;
@@ -88,6 +102,8 @@ impl World {
             self.fail(&EngineError::Device("unplugged".into()));
         } else if self.rng.chance(temper.drain) {
             self.drain();
+        } else if self.rng.chance(temper.reload) && !self.books.tables.is_plain() {
+            self.reload();
         } else if self.rng.chance(temper.stall) {
             self.is_stalled = true;
         } else if self.rng.chance(500) {
@@ -105,15 +121,16 @@ impl World {
     }
 
     fn submit(&mut self) {
-        let request = draw_request(&mut self.rng, self.next_id, &self.limits);
+        let terms = draw_terms(&mut self.rng, &self.books.tables, &self.temper, self.now);
+        let request = draw_request(&mut self.rng, self.next_id, &self.limits, terms);
         self.next_id += 1;
         let verdict = self.scheduler.submit(request.clone(), self.now);
         self.note(format_args!(
-            "submit {} prompt {}: {verdict:?}",
+            "submit {} prompt {} {terms:?}: {verdict:?}",
             request.id.0,
             request.prompt.len()
         ));
-        self.books.submitted(&request, verdict);
+        self.books.submitted(&request, verdict, self.now);
         if verdict.is_ok() {
             self.engine.expect(&request);
         }
@@ -160,6 +177,18 @@ impl World {
         self.books.drain_deadline = Some(earlier.map_or(deadline, |earlier| earlier.min(deadline)));
     }
 
+    /// Another table, in the midst of everything.
+    fn reload(&mut self) {
+        let tenants = draw_tenants(&mut self.rng);
+        self.note(format_args!("reload {tenants:?}"));
+        let num_open = self.books.num_open();
+        self.scheduler.set_tenants(&tenants);
+        self.books.tables.reload(&tenants);
+        let snapshot = self.scheduler.snapshot();
+        let num_left = (snapshot.waiting + snapshot.running) as usize;
+        assert_eq!(num_left, num_open, "a reload loses nobody");
+    }
+
     fn complete(&mut self) {
         if self.is_stalled {
             return;
@@ -194,10 +223,16 @@ impl World {
 
     fn plan(&mut self) {
         loop {
-            let before = self.scheduler.snapshot();
+            // The books expire first, so that they see what is left for the plan.
+            self.books.expired(self.now);
+            let open = self.books.open_ids();
+            let before = View::of(&self.scheduler, &open);
             let plan = self.scheduler.plan(self.now);
-            let after = self.scheduler.snapshot();
-            self.has_preempted |= after.preemptions_total > before.preemptions_total;
+            let after = View::of(&self.scheduler, &open);
+            self.has_preempted |= after.num_preempted_since(&before) > 0;
+            let is_held_back = after.tenants.values().any(|one| one.held_back);
+            self.num_held_back += u64::from(is_held_back);
+            self.num_contended += u64::from(after.service_gap > Counter(0));
             let Some(plan) = plan else {
                 self.books.planned_nothing(&before, &after);
                 return self.check();
@@ -230,9 +265,9 @@ impl World {
         assert!(self.scheduler.plan(self.now).is_none(), "nothing to plan when quiet");
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         self.scheduler.check();
-        self.books.check(&self.scheduler.snapshot());
+        self.books.check(&View::of(&self.scheduler, &[]));
         let is_quiet = self.books.num_open() == 0 && self.engine.launched.is_empty();
         assert_eq!(self.scheduler.is_quiet(), is_quiet, "quiet when nothing is open or in flight");
     }
