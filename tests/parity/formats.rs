@@ -126,6 +126,15 @@ fn what_must_not_be_rounded_is_not_nor_what_is_out_of_range() {
     near(&found, &product(&mut rounded, &large, &x).0, EXACT, "weights beyond eight bits");
 }
 
+#[test]
+fn inputs_that_no_product_reads_are_refused() {
+    let Some(mut cuda) = gpu() else { return };
+    let weight = Weight::of(DType::F32, 2, &[1.0; 24]);
+    let refused = cuda.matrix(&[weight.tensor()]).err().map(|error| error.to_string());
+    let words = "weights of 12 inputs are not supported, only of multiples of 8";
+    assert_eq!(refused.as_deref(), Some(words));
+}
+
 /// What is not of one type in all experts.
 #[test]
 fn experts_of_several_types() {
