@@ -53,11 +53,16 @@ pub(crate) fn numbers(row: &Value) -> Vec<f32> {
 
 /// A model in the folder of references.
 pub(crate) fn open(path: &str) -> ModelFile {
+    let path = self::path(path);
+    ModelFile::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Where that is.
+pub(crate) fn path(path: &str) -> PathBuf {
     // What cargo says at run time counts: a test's binary may have been built elsewhere.
     let tests = std::env::var_os("CARGO_MANIFEST_DIR");
     let tests = tests.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    let path = PathBuf::from(tests).join("golden").join(Path::new(path));
-    ModelFile::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    PathBuf::from(tests).join("golden").join(Path::new(path))
 }
 
 /// Logits after every token of a text, through plain loops.

@@ -2,7 +2,8 @@
 
 use engine::{BackendExecutor, Config, KvType, ModelFile};
 use engine_contract::{Outcome, Sampling, TokenId};
-use engine_cuda::{CudaBackend, WeightType};
+use engine_cuda::{CudaBackend, Format, WeightType};
+use engine_model::{Blueprint, Checkpoint};
 
 use crate::continuation::{self, Case};
 use crate::driver::{Cuts, Driver, Job};
@@ -82,10 +83,26 @@ fn families_in_eight_bits_are_not_far_from_their_references() {
         let Some(cuda) = gpu() else { return };
         let cuda = cuda.with_weights(WeightType::Fp8);
         let mut engine = engine(cuda, &reference::open(&format!("families/{name}")));
+        let plain = engine.backend().weights().find(|(format, _)| *format == Format::Bf16);
+        assert_eq!(plain.map_or(0, |(_, bytes)| bytes), exact_bytes(name), "{name}: bytes of bf16");
         let error = case.error(&one_by_one(&mut engine, case.text()));
         println!("{name} in eight bits: {error:?}");
         assert!(error.mean < 0.4 && error.largest < 3.0, "{name}: {error:?}");
     }
+}
+
+/// Bytes of the weights that must not be rounded, in bf16: routers, and an embedding of its own.
+fn exact_bytes(family: &str) -> usize {
+    let checkpoint = Checkpoint::open(&reference::path(&format!("families/{family}")));
+    let checkpoint = checkpoint.expect("a whole model");
+    let blueprint = Blueprint::read(&checkpoint).expect("a whole model");
+    let spec = blueprint.spec();
+    let bytes = |outputs| Format::Bf16.bytes(outputs, spec.width);
+    let router = spec.mixture.map_or(0, |mixture| {
+        bytes(mixture.router.experts) + mixture.shared.map_or(0, |_| bytes(1))
+    });
+    let embedding = if blueprint.ties_output() { 0 } else { bytes(spec.vocab) };
+    spec.layers.len() * router + embedding
 }
 
 /// Logits along the reference's own continuations, against plain loops that round in the same

@@ -27,7 +27,7 @@ impl<B: Backend> BackendExecutor<B> {
     pub fn new(mut backend: B, file: &ModelFile, config: &Config) -> Result<Self, LoadError> {
         config.validate()?;
         let blueprint = file.blueprint()?;
-        let info = info(&backend, &blueprint, file, config)?;
+        let info = info(&backend, &blueprint, config)?;
         let (rows_max, tokens_max) = (info.rows_max as usize, info.step_tokens_max as usize);
         let decoder = Decoder::load(&mut backend, &blueprint, rows_max, tokens_max)?;
         let (num_blocks, block_size) = (info.num_blocks as usize, info.block_size as usize);
@@ -75,7 +75,6 @@ impl<B: Backend> Executor for BackendExecutor<B> {
 fn info<B: Backend>(
     backend: &B,
     blueprint: &Blueprint<'_>,
-    file: &ModelFile,
     config: &Config,
 ) -> Result<EngineInfo, LoadError> {
     let spec = blueprint.spec();
@@ -87,7 +86,7 @@ fn info<B: Backend>(
         num_blocks: pool.num_blocks,
         rows_max: config.rows_max,
         step_tokens_max: config.step_tokens_max,
-        weight_bytes: file.checkpoint().tensor_bytes(),
+        weight_bytes: blueprint.weight_bytes(backend, None),
         kv_bytes: pool.bytes,
         // What hangs holds all of a device that has memory of its own.
         can_be_abandoned: backend.memory()?.is_none(),
