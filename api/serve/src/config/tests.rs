@@ -119,6 +119,10 @@ fn a_file_that_is_wrong_says_where_and_what_would_be_right() {
              `cpu`, `cuda`, `sim`",
         ),
         (
+            "[engine]\nweight_type = \"int4\"",
+            "DIR/some.toml:2: `engine.weight_type`: unknown variant `int4`, expected `auto` or `fp8`",
+        ),
+        (
             "[engine]\n\nblock_size = \n",
             "DIR/some.toml:3: string values must be quoted, expected literal string",
         ),
@@ -194,6 +198,20 @@ fn the_defaults_are_those_of_the_crates_below() {
     assert_eq!(composed.engine, engine::Config::default());
     assert_eq!(composed.runtime, runtime::Config::default());
     assert_eq!(composed.api, api::Config::default());
+}
+
+#[test]
+fn eight_bits_and_the_cpu_do_not_go_together() {
+    let mut config = Config::default();
+    config.engine.weight_type = WeightType::Fp8;
+    assert_eq!(compose::compose(&config).unwrap().engine.weight_type, engine::WeightType::Fp8);
+    config.engine.device = Device::Cpu;
+    let refused = format!("{:#}", compose::compose(&config).err().unwrap());
+    assert_eq!(
+        refused,
+        "the settings of `engine` do not go together: weight_type is fp8, expected auto, or a \
+         device that is a GPU"
+    );
 }
 
 #[test]
