@@ -16,9 +16,9 @@ use crate::queue::{Grid, Queue};
 use crate::upload::Upload;
 
 /// Bytes that go to the device together.
-const BATCH_BYTES: usize = 64 << 20;
+const BATCH_BYTES: usize = 32 << 20;
 /// Most bytes of one tensor's share in them, so that others fit beside it.
-const PIECE_BYTES: usize = BATCH_BYTES / 4;
+const PIECE_BYTES: usize = BATCH_BYTES / 2;
 
 /// Kernels are named for the format that they make of a type.
 const DTYPES: [(DType, &str); 16] = [

@@ -16,8 +16,8 @@ use crate::memory::Memory;
 use crate::pinned::Pinned;
 use crate::queue::Queue;
 
-/// One thread copies some ten gigabytes a second, the bus takes five times as many.
-const THREADS_MAX: usize = 8;
+/// One thread copies five gigabytes a second; more than this many gain nothing.
+const THREADS_MAX: usize = 12;
 /// Bytes that a thread copies before it looks for more.
 const SHARE_BYTES: usize = 1 << 20;
 /// Where slices begin on the device.
