@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::BackendExecutor;
+use engine::{BackendExecutor, RankedExecutor};
 use engine_backend::Backend;
 use engine_contract::{
     BlockId, Executor, Row, RowTokens, Sampling, SeatId, SequenceId, StepId, StepPlan, Stop,
@@ -15,12 +15,35 @@ pub(crate) struct Text {
     pub(crate) first: usize,
 }
 
+/// An executor that lets its logits be seen.
+pub(crate) trait Observed: Executor {
+    type Buffer;
+
+    fn logits(&self) -> &Self::Buffer;
+}
+
+impl<B: Backend> Observed for BackendExecutor<B> {
+    type Buffer = B::Buffer;
+
+    fn logits(&self) -> &B::Buffer {
+        self.logits()
+    }
+}
+
+impl<B: Backend> Observed for RankedExecutor<B> {
+    type Buffer = B::Buffer;
+
+    fn logits(&self) -> &B::Buffer {
+        self.logits()
+    }
+}
+
 /// For each text, the logits after its first tokens and after every further one. The texts share
 /// steps.
-pub(crate) fn logits<B: Backend>(
-    engine: &mut BackendExecutor<B>,
+pub(crate) fn logits<E: Observed>(
+    engine: &mut E,
     texts: &[Text],
-    values: fn(&B::Buffer) -> &[f32],
+    values: fn(&E::Buffer) -> &[f32],
 ) -> Vec<Vec<Vec<f32>>> {
     let vocab = engine.info().vocab as usize;
     let mut out = vec![Vec::new(); texts.len()];
@@ -35,10 +58,10 @@ pub(crate) fn logits<B: Backend>(
 }
 
 /// Hands over each step's logits, and the texts that they are of.
-pub(crate) fn each<B: Backend>(
-    engine: &mut BackendExecutor<B>,
+pub(crate) fn each<E: Observed>(
+    engine: &mut E,
     texts: &[Text],
-    mut take: impl FnMut(&[usize], &B::Buffer),
+    mut take: impl FnMut(&[usize], &E::Buffer),
 ) {
     let block_size = engine.info().block_size as usize;
     let steps = texts.iter().map(|text| text.tokens.len() - text.first).max().unwrap_or_default();
@@ -47,7 +70,7 @@ pub(crate) fn each<B: Backend>(
         let ids: Vec<_> = rows.iter().map(|row| row.sequence.0 as usize).collect();
         let plan = StepPlan { step: StepId(step as u64), rows, stop: Stop::Empty };
         engine.launch(plan).expect("a working engine").wait().expect("a working engine");
-        take(&ids, engine.logits());
+        take(&ids, Observed::logits(engine));
     }
 }
 

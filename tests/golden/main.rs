@@ -16,8 +16,14 @@ mod gemma3;
 mod memory;
 #[path = "../../engine/executor/tests/engine/naive.rs"]
 mod naive;
+#[path = "../../engine/executor/tests/engine/peers.rs"]
+mod peers;
 mod qwen3_moe;
+mod ranks;
 mod reference;
 mod scheduled;
 mod smollm2;
 mod weight_types;
+#[path = "../../engine/model/tests/gguf/writer.rs"]
+#[expect(dead_code, reason = "more is there for wrong files")]
+mod writer;

@@ -8,19 +8,24 @@ use crate::gpu;
 use crate::naive::{Naive, Rounding};
 use crate::weights::Weight;
 
-struct Case {
-    router: Router,
-    width: usize,
-    inner: usize,
+pub(crate) struct Case {
+    pub(crate) router: Router,
+    pub(crate) width: usize,
+    pub(crate) inner: usize,
     /// Gate and up of every expert, and down.
-    gate_up: Vec<[Weight; 2]>,
-    down: Vec<Weight>,
-    x: Vec<f32>,
-    scores: Vec<f32>,
+    pub(crate) gate_up: Vec<[Weight; 2]>,
+    pub(crate) down: Vec<Weight>,
+    pub(crate) x: Vec<f32>,
+    pub(crate) scores: Vec<f32>,
 }
 
 impl Case {
-    fn new(dtypes: [DType; 2], router: Router, positions: usize, dice: &mut Dice) -> Self {
+    pub(crate) fn new(
+        dtypes: [DType; 2],
+        router: Router,
+        positions: usize,
+        dice: &mut Dice,
+    ) -> Self {
         let (width, inner) = (512, 256);
         let half = |dice: &mut Dice| Weight::new(dtypes[0], inner, width, dice);
         Self {

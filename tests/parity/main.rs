@@ -25,6 +25,7 @@ mod models;
 mod naive;
 mod noise;
 mod products;
+mod ranks;
 #[path = "../golden/reference.rs"]
 #[expect(dead_code, reason = "more is there for the CPU")]
 mod reference;

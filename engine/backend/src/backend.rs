@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Activation, AttentionShape, BackendError, CacheShape, DType, DeviceMemory, ExpertInput, Heads,
-    Rope, Router, StepLayout, Tensor,
+    Rank, Rope, Router, StepLayout, Tensor,
 };
 
 /// Computes a step's operations, in the order they are called.
@@ -33,6 +33,9 @@ pub trait Backend: Sized + 'static {
     type Step;
     /// The end of a step.
     type Event: Event;
+
+    /// Which of the devices that compute together this is.
+    fn rank(&self) -> Rank;
 
     // Loading.
 
@@ -64,8 +67,8 @@ pub trait Backend: Sized + 'static {
         self.matrix(parts)
     }
 
-    /// A weight for each expert, made of its parts as [`Self::matrix`] makes one. All experts have
-    /// parts of the same shapes.
+    /// A weight for each expert of the rank's share, made of its parts as [`Self::matrix`] makes
+    /// one. All experts have parts of the same shapes.
     ///
     /// # Errors
     /// An unsupported type; out of memory.
@@ -225,8 +228,9 @@ pub trait Backend: Sized + 'static {
     /// ones the first. Choices are then in the order of experts, and of positions for each.
     fn route(&mut self, scores: &Self::Buffer, router: Router, routes: &mut Self::Routes);
 
-    /// `out[c] = x[c] weight[expert of c]^T` for every choice `c`; with [`ExpertInput::Positions`]
-    /// it is `x[position of c]`. Experts that nobody chose are not read.
+    /// `out[c] = x[c] weight[expert of c]^T` for every choice `c` of an expert of the rank's share;
+    /// with [`ExpertInput::Positions`] it is `x[position of c]`. Experts that nobody chose are not
+    /// read.
     fn expert_linear(
         &mut self,
         x: &Self::Buffer,
@@ -236,8 +240,8 @@ pub trait Backend: Sized + 'static {
         out: &mut Self::Buffer,
     );
 
-    /// `out[t] = sum of weight[c] * x[c]` over the choices of position `t`, the one of the largest
-    /// weight first.
+    /// `out[t] = sum of weight[c] * x[c]` over those choices of position `t` that are of experts of
+    /// the rank's share, the one of the largest weight first.
     fn combine(&mut self, x: &Self::Buffer, routes: &Self::Routes, out: &mut Self::Buffer);
 
     // Operations that follow one another in every model, for backends that can do better than one
@@ -298,6 +302,17 @@ pub trait Backend: Sized + 'static {
 
     /// `out[t] += x[t] * sigmoid(gate[t])`, where `gate` is one element wide.
     fn add_gated(&mut self, x: &Self::Buffer, gate: &Self::Buffer, out: &mut Self::Buffer);
+
+    /// `x = sum of x over all ranks`, the first rank's first, so that all have the same bits.
+    /// `parts` is as wide as `x`, with room for the rows of all ranks.
+    ///
+    /// All ranks call this and [`Self::all_gather`] in the same order, with the same shapes. One
+    /// that is alone is not asked.
+    fn all_reduce(&mut self, x: &mut Self::Buffer, parts: &mut Self::Buffer);
+
+    /// `out[t] = x[t] of the first rank | x[t] of the second | ...`. `parts` is as wide as `x`,
+    /// with room for the rows of all ranks.
+    fn all_gather(&mut self, x: &Self::Buffer, parts: &mut Self::Buffer, out: &mut Self::Buffer);
 
     /// `out[s] = x[samples[s].token]`: keeps the positions that draw. `out` has as many rows as the
     /// step has samples.

@@ -15,6 +15,7 @@ mod error;
 mod layout;
 mod memory;
 pub mod noise;
+mod rank;
 mod shape;
 
 pub use backend::{Backend, Drawn, Event, Logprobs};
@@ -25,6 +26,7 @@ pub use layout::{
 };
 pub use memory::DeviceMemory;
 pub use noise::Noise;
+pub use rank::Rank;
 pub use shape::{
     Activation, AttentionShape, CacheShape, ExpertInput, Heads, Rope, RopePairs, Router,
 };

@@ -7,8 +7,8 @@ use std::{
 };
 
 use engine_backend::{
-    Activation, AttentionShape, Backend, BackendError, CacheShape, Drawn, ExpertInput, Heads, Rope,
-    Router, StepLayout, Tensor,
+    Activation, AttentionShape, Backend, BackendError, CacheShape, Drawn, ExpertInput, Heads, Rank,
+    Rope, Router, StepLayout, Tensor,
 };
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     linear::linear,
     matrix::Matrix,
     norm::{add, head_rms_norm, rms_norm},
+    ranks::{self, Peer},
     rope::{Angles, rope_and_store},
     route::{Routes, route},
     sample::{self, Drew, sample},
@@ -54,6 +55,10 @@ pub struct CpuBackend {
     /// When the last step ended, and how long after that this one began.
     ended: Option<Instant>,
     gap: Duration,
+    /// The other ranks, if there are any.
+    peer: Option<Peer>,
+    /// The first error, kept until somebody waits.
+    fault: Option<BackendError>,
 }
 
 impl CpuBackend {
@@ -86,6 +91,8 @@ impl CpuBackend {
             serial: 0,
             ended: None,
             gap: Duration::ZERO,
+            peer: None,
+            fault: None,
         })
     }
 
@@ -94,6 +101,20 @@ impl CpuBackend {
     pub fn with_activations(self, kind: ActivationType) -> Self {
         let (activations, experts) = (Activations::new(kind), experts::Scratch::new(kind));
         Self { activations, experts, ..self }
+    }
+
+    /// The same backend, before it is asked for anything, as one of several ranks.
+    #[must_use]
+    pub fn with_peer(self, peer: Peer) -> Self {
+        Self { peer: Some(peer), ..self }
+    }
+
+    /// Brings together what all ranks have.
+    fn exchange(&mut self, x: &Buffer, parts: &mut Buffer) {
+        let peer = self.peer.as_ref().expect("who is alone is not asked");
+        if let Err(error) = peer.exchange(x, parts) {
+            self.fault.get_or_insert(error);
+        }
     }
 
     /// Number of threads, the calling one among them.
@@ -112,6 +133,10 @@ impl Backend for CpuBackend {
     type Cache = Cache;
     type Step = Step;
     type Event = Done;
+
+    fn rank(&self) -> Rank {
+        self.peer.as_ref().map_or(Rank::ALONE, Peer::rank)
+    }
 
     fn buffer(&mut self, rows: usize, width: usize) -> Result<Buffer, BackendError> {
         // Any buffer may become the input of a product.
@@ -135,7 +160,7 @@ impl Backend for CpuBackend {
 
     fn routes(&mut self, rows: usize, router: Router) -> Result<Routes, BackendError> {
         self.experts.reserve_choices(rows.saturating_mul(router.chosen))?;
-        Routes::new(rows, router)
+        Routes::new(rows, router, self.rank().share(router.experts))
     }
 
     fn cache(&mut self, shape: CacheShape) -> Result<Cache, BackendError> {
@@ -256,6 +281,16 @@ impl Backend for CpuBackend {
         add_gated(&self.team, self.isa, (x, gate), out);
     }
 
+    fn all_reduce(&mut self, x: &mut Buffer, parts: &mut Buffer) {
+        self.exchange(x, parts);
+        ranks::sum(self.rank().of(), parts, x);
+    }
+
+    fn all_gather(&mut self, x: &Buffer, parts: &mut Buffer, out: &mut Buffer) {
+        self.exchange(x, parts);
+        ranks::join(self.rank().of(), parts, out);
+    }
+
     fn gather(&mut self, x: &Buffer, step: &Step, out: &mut Buffer) {
         gather(x, &step.layout, out);
     }
@@ -280,6 +315,6 @@ impl Backend for CpuBackend {
             drawn.logprobs.extend(logprobs);
         }
         self.ended = Some(Instant::now());
-        Done(drawn)
+        Done(self.fault.clone().map_or(Ok(drawn), Err))
     }
 }

@@ -3,19 +3,19 @@
 use crate::{
     buffer::Buffer,
     exp::exp_of,
-    route::Routes,
+    route::{Choice, Routes},
     simd::{Chosen, Cuts, Kernel, Rect, Simd, Team, grid, run},
 };
 
 /// Rows of a task.
 const ROWS_EACH: usize = 8;
 
-/// `out[t] = sum of weight[c] * x[c]` over the choices of position `t`.
+/// `out[t] = sum of weight[c] * x[c]` over the choices of position `t` that the rank computes.
 pub(crate) fn combine(team: &Team, isa: Chosen, (x, routes): (&Buffer, &Routes), out: &mut Buffer) {
     let width = out.width();
     assert_eq!(x.width(), width, "width of what experts gave");
     assert_eq!(x.rows(), routes.positions().len(), "a row for each choice");
-    let rows = x.rows() / routes.chosen();
+    let rows = routes.num_positions();
     out.set_rows(rows);
     let rows = Cuts::Every { step: ROWS_EACH, total: rows };
     let all = Cuts::Every { step: width.max(1), total: width };
@@ -41,7 +41,7 @@ impl Kernel for Combine<'_> {
             let choices = self.routes.of(self.out.row() + i);
             let out = self.out.line(i);
             out.fill(0.0);
-            for choice in choices {
+            for choice in choices.iter().filter(|choice| choice.row != Choice::ELSEWHERE) {
                 let x = &self.x[choice.row as usize * width..][..width];
                 out.iter_mut().zip(x).for_each(|(out, x)| *out += choice.weight * x);
             }

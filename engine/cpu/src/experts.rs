@@ -126,7 +126,7 @@ pub(crate) fn expert_linear(
             &*activations
         }
         ExpertInput::Positions => {
-            assert_eq!(x.rows() * routes.chosen(), positions.len(), "a row for each position");
+            assert_eq!(x.rows(), routes.num_positions(), "a row for each position");
             let of = (&*activations, positions, inputs);
             scratch.gathered.gather(team, of, weight.wanted);
             &scratch.gathered

@@ -1,5 +1,7 @@
 //! Which experts positions choose.
 
+use std::ops::Range;
+
 use engine_backend::{BackendError, Router};
 
 use crate::{
@@ -11,15 +13,18 @@ use crate::{
 /// Rows of a task.
 const ROWS_EACH: usize = 8;
 
-/// The choices of a step's positions, in the order of experts, and of positions for each.
+/// The choices of a step's positions, those of the rank's experts in the order of experts, and of
+/// positions for each.
 pub struct Routes {
     /// Of each position, the largest weight first.
     choices: Vec<Choice>,
     /// How many each position has.
     chosen: usize,
-    /// The position of each choice.
+    /// The experts of the rank's share.
+    held: Range<usize>,
+    /// The position of each choice of these.
     positions: Vec<u32>,
-    /// Where the choices of each expert begin; then where the last one's end.
+    /// Where the choices of each of these begin; then where the last one's end.
     starts: Vec<usize>,
 }
 
@@ -28,14 +33,24 @@ pub struct Routes {
 pub struct Choice {
     /// The expert.
     pub expert: u32,
-    /// The row that it has among all choices.
+    /// The row that it has among the choices of the rank's experts; [`Choice::ELSEWHERE`] if its
+    /// expert is none of them.
     pub row: u32,
     /// The share of its output in the position's.
     pub weight: f32,
 }
 
+impl Choice {
+    /// The row of a choice that another rank computes.
+    pub const ELSEWHERE: u32 = u32::MAX;
+}
+
 impl Routes {
-    pub(crate) fn new(rows: usize, router: Router) -> Result<Self, BackendError> {
+    pub(crate) fn new(
+        rows: usize,
+        router: Router,
+        held: Range<usize>,
+    ) -> Result<Self, BackendError> {
         let Router { experts, chosen, .. } = router;
         assert!((1..=experts).contains(&chosen), "{chosen} of {experts} experts");
         let choices = rows.saturating_mul(chosen);
@@ -43,7 +58,8 @@ impl Routes {
             choices: reserved(choices)?,
             chosen,
             positions: reserved(choices)?,
-            starts: reserved(experts + 1)?,
+            starts: reserved(held.len() + 1)?,
+            held,
         })
     }
 
@@ -62,38 +78,52 @@ impl Routes {
         self.chosen
     }
 
-    /// The position of each choice.
+    /// How many positions there are.
+    pub(crate) fn num_positions(&self) -> usize {
+        self.choices.len() / self.chosen
+    }
+
+    /// The position of each choice of the rank's experts.
     #[must_use]
     pub fn positions(&self) -> &[u32] {
         &self.positions
     }
 
-    /// Where the choices of each expert begin; then where the last one's end.
+    /// Where the choices of each of the rank's experts begin; then where the last one's end.
     #[must_use]
     pub fn starts(&self) -> &[usize] {
         &self.starts
     }
 
-    /// Whose choice a row is.
+    /// Whose choice a row is, counted among the rank's experts.
     pub(crate) fn expert(&self, row: usize) -> usize {
         self.starts.partition_point(|start| *start <= row) - 1
     }
 
-    /// Gives every choice its row: sorts them by counting.
-    fn sort(&mut self, experts: usize) {
+    /// Gives every choice of the rank's experts its row: sorts them by counting.
+    fn sort(&mut self) {
+        let held = self.held.clone();
+        let place = |choice: &Choice| {
+            let expert = choice.expert as usize;
+            held.contains(&expert).then(|| expert - held.start)
+        };
         self.starts.clear();
-        self.starts.resize(experts + 1, 0);
-        for choice in &self.choices {
-            self.starts[choice.expert as usize + 1] += 1;
+        self.starts.resize(held.len() + 1, 0);
+        for place in self.choices.iter().filter_map(place) {
+            self.starts[place + 1] += 1;
         }
-        for expert in 0..experts {
+        for expert in 0..held.len() {
             self.starts[expert + 1] += self.starts[expert];
         }
         self.positions.clear();
-        self.positions.resize(self.choices.len(), 0);
+        self.positions.resize(self.starts[held.len()], 0);
         for (position, choices) in self.choices.chunks_exact_mut(self.chosen).enumerate() {
             for choice in choices {
-                let next = &mut self.starts[choice.expert as usize];
+                let Some(place) = place(choice) else {
+                    choice.row = Choice::ELSEWHERE;
+                    continue;
+                };
+                let next = &mut self.starts[place];
                 choice.row = *next as u32;
                 self.positions[*next] = position as u32;
                 *next += 1;
@@ -133,7 +163,7 @@ pub(crate) fn route(
     grid(team, &mut routes.choices, chosen, rows, all, &|choices, _| {
         run(isa, Choose { scores: scores.values(), experts, normalised, choices });
     });
-    routes.sort(experts);
+    routes.sort();
 }
 
 /// Chooses for some positions.

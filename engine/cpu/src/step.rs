@@ -50,10 +50,10 @@ impl Step {
 }
 
 /// The end of a step: its operations have run when they were called.
-pub struct Done(pub(crate) Drawn);
+pub struct Done(pub(crate) Result<Drawn, BackendError>);
 
 impl Event for Done {
     fn wait(self) -> Result<Drawn, BackendError> {
-        Ok(self.0)
+        self.0
     }
 }

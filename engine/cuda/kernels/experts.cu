@@ -54,7 +54,8 @@ FOR_EACH_FORMAT(ALL)
 
 struct Combine {
     const float* x;        // [choices, width]
-    const int* places;     // [positions, chosen] the row of x of each choice, the weightiest first
+    const int* places;     // [positions, chosen] the row of x of each choice, less than none
+                           // where another rank has it; the weightiest first
     const float* weights;  // [positions, chosen]
     float* out;            // [positions, width]
     int width, chosen;
@@ -73,7 +74,9 @@ extern "C" __global__ void __launch_bounds__(256) combine(const __grid_constant_
         float sum = 0.0f;
 #pragma unroll 8
         for (int i = 0; i < p.chosen; ++i) {
-            sum = fmaf(weights[i], p.x[static_cast<size_t>(places[i]) * p.width + col], sum);
+            const int place = places[i];
+            const float x = place < 0 ? 0.0f : p.x[static_cast<size_t>(place) * p.width + col];
+            sum = fmaf(weights[i], x, sum);
         }
         p.out[position * p.width + col] = sum;
     }

@@ -1,4 +1,5 @@
-// Which experts the positions of a step go to, and the choices in the order of experts.
+// Which experts the positions of a step go to, and the choices in the order of experts. A rank of
+// several has some of the experts, next to each other: only choices of these have a place.
 #include <cstdint>
 
 #include "device/reduce.cuh"
@@ -59,7 +60,7 @@ __device__ void choose(const Route& p, int position, uint32_t* shares, int* expe
     const float of = p.normalised ? taken : sum;
     for (int n = lane; n < p.chosen; n += 32) {
         p.weights[position * p.chosen + n] = choices[n].share / of;
-        experts[n] = choices[n].expert;
+        experts[n] = held(p, choices[n].expert);
     }
 }
 
@@ -85,16 +86,18 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
     const int lane = threadIdx.x % 32, words = (p.positions + 31) / 32 | 1;
     const int all = p.positions * p.chosen;
     uint32_t* bits = room;
-    for (int i = threadIdx.x; i < p.num_experts * words; i += 1024) {
+    for (int i = threadIdx.x; i < p.num_held * words; i += 1024) {
         bits[i] = 0;
     }
     __syncthreads();
     for (int i = threadIdx.x; i < all; i += 1024) {
-        int position = i / p.chosen;
-        atomicOr(bits + p.experts[i] * words + position / 32, 1u << (position % 32));
+        const int expert = p.experts[i], position = i / p.chosen;
+        if (expert != ELSEWHERE) {
+            atomicOr(bits + expert * words + position / 32, 1u << (position % 32));
+        }
     }
     __syncthreads();
-    for (int expert = threadIdx.x; expert < p.num_experts; expert += 1024) {
+    for (int expert = threadIdx.x; expert < p.num_held; expert += 1024) {
         int count = 0;
         for (int word = 0; word < words; ++word) {
             count += __popc(bits[expert * words + word]);
@@ -106,10 +109,10 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
     // Running sums, by one warp: what comes before each expert.
     if (threadIdx.x < 32) {
         int before = 0, tiles_before = 0;
-        for (int first = 0; first < p.num_experts; first += 32) {
+        for (int first = 0; first < p.num_held; first += 32) {
             int expert = first + lane;
-            int count = expert < p.num_experts ? counts[expert + 1] : 0;
-            int tile = expert < p.num_experts ? tiles[expert + 1] : 0;
+            int count = expert < p.num_held ? counts[expert + 1] : 0;
+            int tile = expert < p.num_held ? tiles[expert + 1] : 0;
             for (int offset = 1; offset < 32; offset *= 2) {
                 int more = __shfl_up_sync(~0u, count, offset);
                 int more_tiles = __shfl_up_sync(~0u, tile, offset);
@@ -118,7 +121,7 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
                 }
             }
             __syncwarp();
-            if (expert < p.num_experts) {
+            if (expert < p.num_held) {
                 counts[expert + 1] = before + count;
                 tiles[expert + 1] = tiles_before + tile;
             }
@@ -133,6 +136,10 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
     __syncthreads();
     for (int i = threadIdx.x; i < all; i += 1024) {
         const int expert = p.experts[i], position = i / p.chosen;
+        if (expert == ELSEWHERE) {
+            p.places[i] = ELSEWHERE;
+            continue;
+        }
         const uint32_t* mine = bits + expert * words;
         int nth = __popc(mine[position / 32] & ((1u << (position % 32)) - 1));
         for (int word = 0; word < position / 32; ++word) {
@@ -167,17 +174,18 @@ extern "C" __global__ void __launch_bounds__(1024) route_few(const __grid_consta
     }
     int place = 0, nth = 0, together = 0;
     if (mine < all) {
-        const int expert = experts[mine];
-        // A position chooses an expert once, and choices are in the order of positions.
+        const uint32_t expert = experts[mine];
+        // A position chooses an expert once, and choices are in the order of positions; those of
+        // experts elsewhere come last.
         for (int other = 0; other < all; ++other) {
-            const int its = experts[other];
+            const uint32_t its = experts[other];
             place += its < expert || (its == expert && other < mine);
             nth += its == expert && other < mine;
             together += its == expert;
         }
         p.rows[place] = mine / p.chosen;
-        p.places[mine] = place;
-        starts[place] = nth % p.tile == 0;
+        p.places[mine] = experts[mine] == ELSEWHERE ? ELSEWHERE : place;
+        starts[place] = experts[mine] != ELSEWHERE && nth % p.tile == 0;
     }
     __syncthreads();
     if (mine < all) {
@@ -185,7 +193,7 @@ extern "C" __global__ void __launch_bounds__(1024) route_few(const __grid_consta
         for (int before = 0; before < place; ++before) {
             tile += starts[before];
         }
-        if (nth % p.tile == 0) {
+        if (starts[place]) {
             p.tiles[tile] = make_int4(experts[mine], place, min(p.tile, together - nth), 0);
         }
         if (place + 1 == all) {

@@ -13,14 +13,16 @@ extern __shared__ uint32_t room[];
 
 // Who of a block's positions chose whom: a bit for each, at `room`.
 __device__ void mark(const Route& p, int first, int choices) {
-    for (int i = threadIdx.x; i < p.num_experts * STRIDE; i += blockDim.x) {
+    for (int i = threadIdx.x; i < p.num_held * STRIDE; i += blockDim.x) {
         room[i] = 0;
     }
     __syncthreads();
     for (int i = threadIdx.x; i < choices; i += blockDim.x) {
         const int position = i / p.chosen;
         const int expert = p.experts[first * p.chosen + i];
-        atomicOr(room + expert * STRIDE + position / 32, 1u << (position % 32));
+        if (expert != ELSEWHERE) {
+            atomicOr(room + expert * STRIDE + position / 32, 1u << (position % 32));
+        }
     }
     __syncthreads();
 }
@@ -39,8 +41,8 @@ extern "C" __global__ void __launch_bounds__(256) route_count(const __grid_const
     wait_for_previous();
     const int first = blockIdx.x * GROUP, positions = min(GROUP, p.positions - first);
     mark(p, first, positions * p.chosen);
-    for (int expert = threadIdx.x; expert < p.num_experts; expert += blockDim.x) {
-        p.counts[blockIdx.x * p.num_experts + expert] = count(room + expert * STRIDE, WORDS);
+    for (int expert = threadIdx.x; expert < p.num_held; expert += blockDim.x) {
+        p.counts[blockIdx.x * p.num_held + expert] = count(room + expert * STRIDE, WORDS);
     }
 }
 
@@ -48,9 +50,9 @@ extern "C" __global__ void __launch_bounds__(256) route_count(const __grid_const
 __device__ void sum_up(const Route& p, int* counts, int* tiles) {
     const int lane = threadIdx.x % 32;
     int before = 0, tiles_before = 0;
-    for (int first = 0; first < p.num_experts; first += 32) {
+    for (int first = 0; first < p.num_held; first += 32) {
         const int expert = first + lane;
-        const int mine = expert < p.num_experts ? counts[expert] : 0;
+        const int mine = expert < p.num_held ? counts[expert] : 0;
         const int my_tiles = (mine + p.tile - 1) / p.tile;
         int sum = mine, sum_tiles = my_tiles;
         for (int offset = 1; offset < 32; offset *= 2) {
@@ -60,7 +62,7 @@ __device__ void sum_up(const Route& p, int* counts, int* tiles) {
                 sum += more, sum_tiles += more_tiles;
             }
         }
-        if (expert < p.num_experts) {
+        if (expert < p.num_held) {
             counts[expert] = before + sum - mine;
             tiles[expert] = tiles_before + sum_tiles - my_tiles;
         }
@@ -68,7 +70,7 @@ __device__ void sum_up(const Route& p, int* counts, int* tiles) {
         tiles_before += __shfl_sync(~0u, sum_tiles, 31);
     }
     if (lane == 0) {
-        counts[p.num_experts] = before;
+        counts[p.num_held] = before;
         if (blockIdx.x == 0) {
             *p.num_tiles = tiles_before;
         }
@@ -81,13 +83,13 @@ extern "C" __global__ void __launch_bounds__(256) route_place(const __grid_const
     release_next();
     wait_for_previous();
     const int first = blockIdx.x * GROUP, positions = min(GROUP, p.positions - first);
-    for (int expert = threadIdx.x; expert < p.num_experts; expert += blockDim.x) {
+    for (int expert = threadIdx.x; expert < p.num_held; expert += blockDim.x) {
         int sum = 0;
         for (int group = 0; group < gridDim.x; ++group) {
             if (group == blockIdx.x) {
                 earlier[expert] = sum;
             }
-            sum += p.counts[group * p.num_experts + expert];
+            sum += p.counts[group * p.num_held + expert];
         }
         starts[expert] = sum;
     }
@@ -99,6 +101,10 @@ extern "C" __global__ void __launch_bounds__(256) route_place(const __grid_const
     for (int i = threadIdx.x; i < positions * p.chosen; i += blockDim.x) {
         const int mine = i / p.chosen, choice = first * p.chosen + i;
         const int expert = p.experts[choice];
+        if (expert == ELSEWHERE) {
+            p.places[choice] = ELSEWHERE;
+            continue;
+        }
         const uint32_t* bits = room + expert * STRIDE;
         const uint32_t before = bits[mine / 32] & ((1u << (mine % 32)) - 1);
         const int nth = earlier[expert] + count(bits, mine / 32) + __popc(before);

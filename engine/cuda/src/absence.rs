@@ -45,9 +45,18 @@ pub enum OpenError {
         /// The driver's own words.
         reason: String,
     },
+    /// NCCL's own words.
+    #[error("NCCL fails: {0}")]
+    Nccl(String),
     /// The driver sees no GPU.
     #[error("no NVIDIA GPU was found")]
     NoDevice,
+    /// NCCL is not installed.
+    #[error(
+        "NCCL, which more than one GPU needs, was not found: its library libnccl.so cannot be \
+         loaded"
+    )]
+    NoNccl,
     /// The driver is not installed.
     #[error("the NVIDIA driver was not found: its library libcuda.so cannot be loaded")]
     NoDriver,

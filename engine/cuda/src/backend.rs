@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine_backend::{
     Activation, AttentionShape, Backend, BackendError, CacheShape, DType, DeviceMemory,
-    ExpertInput, Heads, Rope, Router, StepLayout, Tensor,
+    ExpertInput, Heads, Rank, Rope, Router, StepLayout, Tensor,
 };
 
 use crate::OpenError;
@@ -25,15 +25,20 @@ use crate::matrix::Matrix;
 use crate::module::{Function, Modules};
 use crate::norm::Norms;
 use crate::pack::{Packer, Rounding};
+use crate::peers::{Peers, PeersId};
 use crate::queue::{Grid, Queue};
+use crate::ranks::{RankKernels, exchange};
 use crate::rope::{HeadNorms, Ropes};
 use crate::route::{RouteKernels, Routes};
 use crate::sample::Samples;
 use crate::step::{Limits, Part, Slot, Step};
 use crate::tally::{Tallies, TallyKernels};
 
-/// Runs operations on the first GPU. Made on the thread that will use it.
+/// Runs operations on one GPU. Made on the thread that will use it.
 pub struct CudaBackend {
+    // Dropped first: what waits for others on the stream would keep all else waiting.
+    peers: Option<Peers>,
+    rank: Rank,
     queue: Queue,
     info: DeviceInfo,
     packer: Packer,
@@ -58,6 +63,7 @@ struct Kernels {
     gates: Gates,
     linear: Linear,
     norms: Norms,
+    ranks: RankKernels,
     ropes: Ropes,
     routes: RouteKernels,
     samples: Samples,
@@ -80,13 +86,23 @@ impl CudaBackend {
     /// # Errors
     /// The build has no kernels, or there is no GPU that could run them.
     pub fn new() -> Result<Self, OpenError> {
-        let (context, info) = device::open()?;
+        Self::on(0)
+    }
+
+    /// A backend on the GPU of this number.
+    ///
+    /// # Errors
+    /// The build has no kernels, or there is no such GPU that could run them.
+    pub fn on(number: usize) -> Result<Self, OpenError> {
+        let (context, info) = device::open(number)?;
         let modules = Modules::load(&context, &info)?;
         let queue = Queue::new(&context, &info)?;
         let packer = Packer::load(&modules, &queue)?;
         let kernels = Kernels::load(&modules, &queue, &info)?;
         let (caches, graphs) = (Vec::new(), Graphs::default());
         Ok(Self {
+            peers: None,
+            rank: Rank::ALONE,
             queue,
             info,
             packer,
@@ -98,6 +114,21 @@ impl CudaBackend {
             before: None,
             since: None,
         })
+    }
+
+    /// The same backend, before it is asked for anything, with the share of one of several ranks.
+    /// What all have together it can say only once it has joined them.
+    #[must_use]
+    pub fn with_rank(self, rank: Rank) -> Self {
+        Self { rank, ..self }
+    }
+
+    /// Waits until all ranks have come this far with the same id, and knows them from then on.
+    ///
+    /// # Errors
+    /// NCCL's.
+    pub fn join(self, id: PeersId) -> Result<Self, OpenError> {
+        Ok(Self { peers: Some(Peers::join(self.rank, id)?), ..self })
     }
 
     /// What plain weights become that are made from now on.
@@ -152,6 +183,16 @@ impl CudaBackend {
         buffer.poison(&self.queue, byte)
     }
 
+    /// What [`Backend::all_reduce`] does once it has what every rank has.
+    pub fn sum_parts(&mut self, ranks: usize, parts: &Buffer, out: &mut Buffer) {
+        self.kernels.ranks.sum(&self.queue, ranks, parts, out);
+    }
+
+    /// What [`Backend::all_gather`] does once it has what every rank has.
+    pub fn join_parts(&mut self, ranks: usize, parts: &Buffer, out: &mut Buffer) {
+        self.kernels.ranks.join(&self.queue, ranks, parts, out);
+    }
+
     /// Captures what `enqueue` launches on this backend, without running it: operations of a staged
     /// step, but neither staging nor recording. It holds for steps of the same sizes.
     ///
@@ -201,6 +242,7 @@ impl Kernels {
             gates: Gates::load(modules)?,
             linear: Linear::load(modules, queue, info)?,
             norms: Norms::load(modules)?,
+            ranks: RankKernels::load(modules)?,
             ropes: Ropes::load(modules)?,
             routes: RouteKernels::load(modules, info)?,
             samples: Samples::load(modules)?,
@@ -219,6 +261,10 @@ impl Backend for CudaBackend {
     type Cache = Cache;
     type Step = Step;
     type Event = Done;
+
+    fn rank(&self) -> Rank {
+        self.rank
+    }
 
     fn buffer(&mut self, rows: usize, width: usize) -> Result<Buffer, BackendError> {
         Buffer::new(&self.queue, rows, width)
@@ -241,7 +287,7 @@ impl Backend for CudaBackend {
     }
 
     fn routes(&mut self, rows: usize, router: Router) -> Result<Routes, BackendError> {
-        Routes::new(&self.queue, rows, router)
+        Routes::new(&self.queue, rows, router, self.rank.share(router.experts))
     }
 
     fn cache(&mut self, shape: CacheShape) -> Result<Cache, BackendError> {
@@ -423,6 +469,20 @@ impl Backend for CudaBackend {
     fn add_gated(&mut self, x: &Buffer, gate: &Buffer, out: &mut Buffer) {
         self.settle();
         self.kernels.experts.add_gated(&self.queue, x, gate, out);
+    }
+
+    fn all_reduce(&mut self, x: &mut Buffer, parts: &mut Buffer) {
+        self.settle();
+        let peers = self.peers.as_ref().expect("who knows no others is not asked");
+        exchange(&self.queue, peers, x, parts);
+        self.kernels.ranks.sum(&self.queue, peers.of(), parts, x);
+    }
+
+    fn all_gather(&mut self, x: &Buffer, parts: &mut Buffer, out: &mut Buffer) {
+        self.settle();
+        let peers = self.peers.as_ref().expect("who knows no others is not asked");
+        exchange(&self.queue, peers, x, parts);
+        self.kernels.ranks.join(&self.queue, peers.of(), parts, out);
     }
 
     fn gather(&mut self, x: &Buffer, step: &Step, out: &mut Buffer) {

@@ -32,8 +32,11 @@ impl fmt::Display for DeviceInfo {
     }
 }
 
-/// The first GPU, current on this thread.
-pub(crate) fn open() -> Result<(Arc<CudaContext>, DeviceInfo), OpenError> {
+/// How many GPUs the driver sees, at least one.
+///
+/// # Errors
+/// The build has no kernels, or there is no driver or no GPU.
+pub fn count() -> Result<usize, OpenError> {
     if !module::any() {
         return Err(OpenError::NoKernels);
     }
@@ -42,10 +45,18 @@ pub(crate) fn open() -> Result<(Arc<CudaContext>, DeviceInfo), OpenError> {
         return Err(OpenError::NoDriver);
     }
     check_driver(driver()?, module::toolkit())?;
-    if CudaContext::device_count()? == 0 {
+    match usize::try_from(CudaContext::device_count()?) {
+        Ok(0) | Err(_) => Err(OpenError::NoDevice),
+        Ok(count) => Ok(count),
+    }
+}
+
+/// The GPU of this number, current on this thread.
+pub(crate) fn open(number: usize) -> Result<(Arc<CudaContext>, DeviceInfo), OpenError> {
+    if number >= count()? {
         return Err(OpenError::NoDevice);
     }
-    let context = CudaContext::new(0)?;
+    let context = CudaContext::new(number)?;
     // SAFETY: memory is never shared between streams here: all work is on one.
     unsafe { context.disable_event_tracking() };
     let info = info(&context)?;

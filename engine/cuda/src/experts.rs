@@ -109,7 +109,7 @@ impl ExpertKernels {
         assert_eq!(x.rows(), expected, "rows of {input:?}");
         assert_eq!(x.width(), inputs, "inputs of a product");
         assert_eq!(out.width(), outputs, "outputs of a product");
-        assert_eq!(experts, routes.router().experts, "experts of a router");
+        assert_eq!(experts, routes.num_held(), "experts of a router");
         out.begin(choices, Element::F32);
         let shape = routes.shape();
         for part in &weight.parts {

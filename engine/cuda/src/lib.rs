@@ -18,6 +18,9 @@
 //! the kernels for few and for many rows share; there are no atomic sums of floats. So a sequence's
 //! tokens are the same alone and in any batch, however its prompt was cut.
 //!
+//! Several GPUs. Each is a rank with a backend and a thread of its own. What ranks have goes
+//! through NCCL, whose library is loaded when there is more than one.
+//!
 //! Overlap. A kernel may begin before the one ahead of it has ended, and waits by itself before it
 //! reads what another wrote; until then it asks for weights. Norms of heads and sums of experts are
 //! put off until the operation after them, which does them on its way if it can.
@@ -43,8 +46,10 @@ mod module;
 mod noise;
 mod norm;
 mod pack;
+mod peers;
 mod pinned;
 mod queue;
+mod ranks;
 mod rope;
 mod route;
 mod sample;
@@ -56,11 +61,12 @@ pub use absence::OpenError;
 pub use backend::CudaBackend;
 pub use buffer::{Buffer, Element, Vector};
 pub use cache::Cache;
-pub use device::DeviceInfo;
+pub use device::{DeviceInfo, count};
 pub use event::Done;
 pub use experts::Experts;
 pub use format::{Format, WeightType};
 pub use graph::Graph;
 pub use matrix::Matrix;
+pub use peers::PeersId;
 pub use route::Routes;
 pub use step::Step;

@@ -68,6 +68,10 @@ impl Queue {
         self.muted.set(muted);
     }
 
+    pub(crate) fn is_muted(&self) -> bool {
+        self.muted.get()
+    }
+
     /// Launches a kernel with its one argument; nothing if there are no blocks. It may begin before
     /// the one before has ended, and waits by itself where it must.
     ///

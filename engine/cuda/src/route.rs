@@ -1,6 +1,8 @@
 //! Which experts the positions of a step go to, chosen and sorted on the device.
 #![expect(unsafe_code, reason = "launches kernels")]
 
+use std::ops::Range;
+
 use engine_backend::{BackendError, Router};
 
 use crate::buffer::{Buffer, Element};
@@ -18,11 +20,13 @@ const ONE_BLOCK_MAX: usize = 256;
 /// Positions of a block where there are more.
 const GROUP: usize = 256;
 
-/// Which experts the positions of a step chose, and with which weights; the choices in the order of
-/// experts, cut into tiles of one expert each.
+/// Which experts the positions of a step chose, and with which weights; the choices of the rank's
+/// experts in the order of experts, cut into tiles of one expert each.
 pub struct Routes {
     memory: Memory,
     router: Router,
+    /// The experts of the rank's share.
+    held: Range<usize>,
     capacity: usize,
     positions: usize,
     shape: Shape,
@@ -54,6 +58,8 @@ struct Route {
     chosen: i32,
     normalised: i32,
     tile: i32,
+    first_held: i32,
+    num_held: i32,
 }
 
 impl Routes {
@@ -61,6 +67,7 @@ impl Routes {
         queue: &Queue,
         capacity: usize,
         router: Router,
+        held: Range<usize>,
     ) -> Result<Self, BackendError> {
         let Router { experts, chosen, .. } = router;
         assert!((1..=experts).contains(&chosen), "chosen experts");
@@ -73,6 +80,7 @@ impl Routes {
         let mut routes = Self {
             memory: Memory::new(queue.context(), 0)?,
             router,
+            held,
             capacity,
             positions: capacity,
             shape,
@@ -109,6 +117,11 @@ impl Routes {
         self.router
     }
 
+    /// How many experts the rank has.
+    pub(crate) fn num_held(&self) -> usize {
+        self.held.len()
+    }
+
     pub(crate) fn positions(&self) -> usize {
         self.positions
     }
@@ -125,7 +138,7 @@ impl Routes {
     /// No step has more tiles.
     pub(crate) fn tiles_max(&self) -> usize {
         let choices = self.choices();
-        choices.min(self.router.experts) + choices / self.shape.rows()
+        choices.min(self.held.len()) + choices / self.shape.rows()
     }
 
     /// The weight of each choice, position by position, the largest first.
@@ -133,7 +146,8 @@ impl Routes {
         self.memory.at(self.place(0))
     }
 
-    /// The place of each choice in the order of experts, likewise.
+    /// The place of each choice in the order of experts, likewise; less than none where another
+    /// rank has the expert.
     pub(crate) fn places(&self) -> u64 {
         self.memory.at(self.place(3))
     }
@@ -190,6 +204,8 @@ impl RouteKernels {
             chosen: router.chosen as i32,
             normalised: i32::from(router.normalised),
             tile: routes.shape.rows() as i32,
+            first_held: routes.held.start as i32,
+            num_held: routes.held.len() as i32,
         };
         self.enqueue(queue, scores.rows(), router, &params);
     }
@@ -198,6 +214,7 @@ impl RouteKernels {
         const THREADS: usize = 1024;
         const TOGETHER: usize = 4;
         let Router { experts, chosen, .. } = router;
+        let held = params.num_held as usize;
         let shares = |positions: usize| 4 * positions * (experts + 2 * chosen);
         // SAFETY: there is a row of scores for each position, and so it is with the routes' arrays;
         // tiles have room for the most that there can be.
@@ -210,22 +227,22 @@ impl RouteKernels {
             let grid = Grid::new((positions.div_ceil(TOGETHER), 1), 32 * TOGETHER);
             queue.launch(self.choose, Grid { shared: shares(TOGETHER), ..grid }, params);
             if positions > ONE_BLOCK_MAX {
-                let shared = 4 * experts * (GROUP / 32 + 1);
+                let shared = 4 * held * (GROUP / 32 + 1);
                 let grid = Grid { shared, ..Grid::new((positions.div_ceil(GROUP), 1), 256) };
                 queue.launch(self.count, grid, params);
                 queue.launch(self.place, grid, params);
                 return;
             }
-            let shared = bits(positions, router);
+            let shared = bits(positions, held);
             queue.launch(self.sort, Grid { shared, ..Grid::new((1, 1), THREADS) }, params);
         }
     }
 }
 
 /// Bytes of a bit for each expert and position.
-const fn bits(positions: usize, router: Router) -> usize {
+const fn bits(positions: usize, experts: usize) -> usize {
     // An odd number of words for each expert.
-    4 * (positions.div_ceil(32) | 1) * router.experts
+    4 * (positions.div_ceil(32) | 1) * experts
 }
 
 /// The shape for as many choices as an expert has on average: most experts fill one tile.

@@ -44,7 +44,7 @@ impl Budget {
         let (rows, tokens) = (config.rows_max as usize, config.step_tokens_max as usize);
         let blocks = rows.saturating_mul(context.div_ceil(config.block_size.into()) as usize);
         let shape = spec.cache_shape(1, config.block_size as usize, config.kv_type.dtype());
-        let workspace = Decoder::<B>::workspace_bytes(spec, rows, tokens)
+        let workspace = Decoder::<B>::workspace_bytes(blueprint, rows, tokens)
             .saturating_add(B::step_bytes(rows, tokens, blocks, spec.vocab, shape) as u64);
         let budget = Self { memory, weights: blueprint.weight_bytes(backend, None), workspace };
         if budget.most() == 0 {

@@ -12,6 +12,8 @@ use engine_cuda::WeightType;
 pub struct Config {
     /// Where steps run.
     pub device: Device,
+    /// How many GPUs compute together; 0 is all that there are. For GPUs alone.
+    pub gpus: u32,
     /// Threads that compute; 0 is one for each processor. For the CPU alone.
     pub threads: usize,
     /// Positions in a cache block.
@@ -22,7 +24,8 @@ pub struct Config {
     pub kv_type: KvType,
     /// What plain weights become. For GPUs alone.
     pub weight_type: WeightType,
-    /// Most bytes that the cache of keys and values may take; 0 is what the model leaves of a
+    /// Most bytes that the cache of keys and values may take, on each GPU; 0 is what the model
+    /// leaves of a
     /// GPU's memory, but for a tenth of that, and 1 GiB on the CPU.
     pub kv_bytes_max: u64,
     /// Most rows in a step.
@@ -69,6 +72,8 @@ pub struct ConfigError {
     pub expected: String,
 }
 
+/// More than a machine has.
+const GPUS: RangeInclusive<u64> = 0..=64;
 const THREADS: RangeInclusive<u64> = 0..=1024;
 const BLOCK_SIZES: RangeInclusive<u64> = 1..=1024;
 const ROWS: RangeInclusive<u64> = 1..=4096;
@@ -78,6 +83,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             device: Device::Auto,
+            gpus: 1,
             threads: 0,
             block_size: 16,
             activation_type: ActivationType::Int8,
@@ -97,6 +103,8 @@ impl Config {
     /// # Errors
     /// The first setting that is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        check("gpus", self.gpus.into(), GPUS)?;
+        self.check_gpus()?;
         check("threads", self.threads as u64, THREADS)?;
         check("block_size", self.block_size.into(), BLOCK_SIZES)?;
         check("rows_max", self.rows_max.into(), ROWS)?;
@@ -114,6 +122,17 @@ impl Config {
                 expected: "auto, or a device that is a GPU".to_owned(),
             }),
             (WeightType::Auto, _) | (_, Device::Auto | Device::Cuda | Device::Sim) => Ok(()),
+        }
+    }
+
+    fn check_gpus(&self) -> Result<(), ConfigError> {
+        match self.device {
+            Device::Cpu | Device::Sim if self.gpus != 1 => Err(ConfigError {
+                key: "gpus",
+                found: self.gpus.to_string(),
+                expected: format!("1, since device is `{}`", self.device),
+            }),
+            Device::Auto | Device::Cpu | Device::Cuda | Device::Sim => Ok(()),
         }
     }
 }
@@ -175,6 +194,11 @@ mod tests {
                 config.device = Device::Cpu;
             }),
             "weight_type is fp8, expected auto, or a device that is a GPU"
+        );
+        assert_eq!(refused(|config| config.gpus = 65), "gpus is 65, expected 0 to 64");
+        assert_eq!(
+            refused(|config| (config.device, config.gpus) = (Device::Cpu, 2)),
+            "gpus is 2, expected 1, since device is `cpu`"
         );
         assert_eq!(refused(|config| config.threads = 2000), "threads is 2000, expected 0 to 1024");
     }

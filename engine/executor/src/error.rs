@@ -66,9 +66,38 @@ pub enum LoadError {
         /// Why there is none.
         reason: String,
     },
+    /// More GPUs are asked for than there are.
+    #[error("gpus is {found}, expected at most {there}, which this machine has, or 0 for all")]
+    Gpus {
+        /// The setting.
+        found: usize,
+        /// How many there are.
+        there: usize,
+    },
     /// The file, or the model in it.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// What one of several ranks cannot do.
+    #[error("rank {rank} of {of}: {reason}")]
+    Rank {
+        /// Counted from 0 on.
+        rank: usize,
+        /// How many there are.
+        of: usize,
+        /// Why.
+        reason: Box<Self>,
+    },
+    /// The thread of one of several ranks ended by itself.
+    #[error("the thread of a rank panicked while the engine was built")]
+    RankPanicked,
+    /// The model cannot be cut into as many parts.
+    #[error("the model cannot be shared by {of} devices: {reason}")]
+    Share {
+        /// How many there are.
+        of: usize,
+        /// What cannot be cut.
+        reason: ModelError,
+    },
     /// The weights leave no room on the device.
     #[error("the model does not fit: {budget}; {advice}")]
     TooLarge {

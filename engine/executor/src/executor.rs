@@ -1,6 +1,6 @@
 //! An executor over any backend.
 
-use engine_backend::Backend;
+use engine_backend::{Backend, Rank};
 use engine_contract::{EngineError, EngineInfo, Executor, StepPlan, Ticket};
 use engine_model::{Blueprint, Decoder};
 
@@ -26,7 +26,7 @@ impl<B: Backend> BackendExecutor<B> {
     /// The model cannot run, a setting is out of range, or the backend has no room.
     pub fn new(mut backend: B, file: &ModelFile, config: &Config) -> Result<Self, LoadError> {
         config.validate()?;
-        let blueprint = file.blueprint()?;
+        let blueprint = share(file.blueprint()?, backend.rank())?;
         let info = info(&backend, &blueprint, config)?;
         let (rows_max, tokens_max) = (info.rows_max as usize, info.step_tokens_max as usize);
         let decoder = Decoder::load(&mut backend, &blueprint, rows_max, tokens_max)?;
@@ -38,6 +38,19 @@ impl<B: Backend> BackendExecutor<B> {
         let blocks_max = rows_max * info.context.div_ceil(info.block_size) as usize;
         let step = backend.step(rows_max, tokens_max, blocks_max, info.vocab as usize)?;
         Ok(Self { backend, decoder, caches, step, stage: Stage::new(info), info })
+    }
+
+    /// Bytes that the cache of a backend's rank would take.
+    ///
+    /// # Errors
+    /// As those of [`Self::new`].
+    pub(crate) fn kv_bytes(
+        backend: &B,
+        file: &ModelFile,
+        config: &Config,
+    ) -> Result<u64, LoadError> {
+        let blueprint = share(file.blueprint()?, backend.rank())?;
+        Ok(Pool::plan(backend, &blueprint, config)?.bytes)
     }
 
     /// What steps run on.
@@ -70,6 +83,11 @@ impl<B: Backend> Executor for BackendExecutor<B> {
         });
         Ok(Box::new(StepTicket { step: plan.step, awaited: draws.collect(), event }))
     }
+}
+
+/// What a rank computes of a model.
+fn share(blueprint: Blueprint<'_>, rank: Rank) -> Result<Blueprint<'_>, LoadError> {
+    blueprint.for_rank(rank).map_err(|reason| LoadError::Share { of: rank.of(), reason })
 }
 
 fn info<B: Backend>(

@@ -1,16 +1,18 @@
 //! A model, opened and checked.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engine_model::{Blueprint, Checkpoint, ElementType, Facts};
 
 use crate::{LoadError, Summary, TextAssets};
 
 /// A model whose files are sound, or whose weights are made up. Whether it can run is for
-/// [`Self::check`] to say, so that also a model that cannot can be inspected.
-#[derive(Debug)]
+/// [`Self::check`] to say, so that also a model that cannot can be inspected. Clones share what is
+/// open.
+#[derive(Clone, Debug)]
 pub struct ModelFile {
-    checkpoint: Checkpoint,
+    checkpoint: Arc<Checkpoint>,
     path: PathBuf,
 }
 
@@ -21,7 +23,7 @@ impl ModelFile {
     /// # Errors
     /// A file is missing or cannot be read, or something in it is wrong.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
-        Ok(Self { checkpoint: Checkpoint::open(path)?, path: path.to_owned() })
+        Ok(Self { checkpoint: Arc::new(Checkpoint::open(path)?), path: path.to_owned() })
     }
 
     /// A model of a `config.json` whose weights nobody trained, of the type `element`, a name such
@@ -36,7 +38,7 @@ impl ModelFile {
             supported: ElementType::supported(),
         })?;
         let checkpoint = Checkpoint::random(config, element, seed)?;
-        Ok(Self { checkpoint, path: config.to_owned() })
+        Ok(Self { checkpoint: Arc::new(checkpoint), path: config.to_owned() })
     }
 
     /// Whether [`crate::load`] can run this model, as far as can be told without its weights.
@@ -107,7 +109,7 @@ impl ModelFile {
         Ok(Blueprint::read(&self.checkpoint)?)
     }
 
-    pub(crate) const fn checkpoint(&self) -> &Checkpoint {
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 }

@@ -5,14 +5,17 @@
 //! `engine-model`, which knows what the numbers mean, and a backend, which computes.
 //!
 //! No request and no actor is known here. Steps are launched from one thread, the one that called
-//! [`load`]; their tickets may be waited for on another.
+//! [`load`]; their tickets may be waited for on another. Of several GPUs each has a thread of its
+//! own.
 
 mod budget;
 mod config;
 mod error;
 mod executor;
 mod file;
+mod gpus;
 mod kv;
+mod ranks;
 mod seats;
 mod stage;
 mod summary;
@@ -23,6 +26,7 @@ pub use config::{Config, ConfigError, Device, KvType};
 pub use error::LoadError;
 pub use executor::BackendExecutor;
 pub use file::ModelFile;
+pub use ranks::{RankedExecutor, Ranks};
 pub use summary::Summary;
 pub use text::{SamplingDefaults, TextAssets, TokenizerAssets, TokenizerFile, VocabularyAssets};
 
@@ -31,8 +35,8 @@ use std::time::{Duration, Instant};
 use engine_contract::Executor;
 pub use engine_cpu::ActivationType;
 use engine_cpu::CpuBackend;
+use engine_cuda::CudaBackend;
 pub use engine_cuda::WeightType;
-use engine_cuda::{CudaBackend, Format};
 
 /// An engine, and what it runs on.
 pub struct Loaded {
@@ -55,15 +59,21 @@ pub struct Loaded {
 pub fn load(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
     let begun = Instant::now();
     match config.device {
+        // Who asks for several does not want the CPU instead.
+        Device::Auto if config.gpus > 1 => on_gpus(begun, file, config),
         Device::Auto => match gpu(config) {
-            Ok(backend) => on_gpu(backend, begun, file, config),
+            Ok(one) if config.gpus == 0 => {
+                drop(one);
+                on_gpus(begun, file, config)
+            }
+            Ok(backend) => gpus::on_one(backend, begun, file, config),
             Err(reason) if config.weight_type == WeightType::Fp8 => {
                 Err(LoadError::WeightType { reason })
             }
             Err(reason) => Ok(Loaded { no_gpu: Some(reason), ..on_cpu(file, config)? }),
         },
         Device::Cpu => on_cpu(file, config),
-        Device::Cuda => on_gpu(CudaBackend::new()?, begun, file, config),
+        Device::Cuda => on_gpus(begun, file, config),
         Device::Sim => Err(LoadError::Device { device: config.device, engine: "simulated" }),
     }
 }
@@ -76,28 +86,11 @@ fn gpu(config: &Config) -> Result<CudaBackend, String> {
     }
 }
 
-fn on_gpu(
-    backend: CudaBackend,
-    begun: Instant,
-    file: &ModelFile,
-    config: &Config,
-) -> Result<Loaded, LoadError> {
-    let (device, opening) = (backend.info().to_string(), begun.elapsed());
-    let backend = backend.with_weights(config.weight_type);
-    let executor = Box::new(BackendExecutor::new(backend, file, config)?);
-    let weights = kept(executor.backend(), config.weight_type);
-    Ok(Loaded { executor, device, weights, no_gpu: None, opening })
-}
-
-/// What a GPU keeps weights in.
-fn kept(backend: &CudaBackend, asked: WeightType) -> String {
-    let part = |(format, bytes)| format!("{format} {:.2} GB", bytes as f64 / 1e9);
-    let words = backend.weights().map(part).collect::<Vec<_>>().join(", ");
-    let rounded = backend.weights().any(|(format, _)| format == Format::Fp8);
-    if asked == WeightType::Fp8 && !rounded {
-        return format!("{words}; none in fp8, since quantised weights stay as they are");
+fn on_gpus(begun: Instant, file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
+    match gpus::number(config)? {
+        1 => gpus::on_one(CudaBackend::new()?, begun, file, config),
+        several => gpus::on_several(several, begun, file, config),
     }
-    words
 }
 
 fn on_cpu(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {

@@ -1,9 +1,9 @@
 //! One file for each architecture, and those for what several share.
 
-mod dense;
+pub(crate) mod dense;
 pub(crate) mod gemma3;
 pub(crate) mod llama;
-mod mixture;
+pub(crate) mod mixture;
 mod names;
 pub(crate) mod qwen2;
 pub(crate) mod qwen2_moe;

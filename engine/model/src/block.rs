@@ -10,4 +10,4 @@ mod scratch;
 pub(crate) use attention::Attention;
 pub(crate) use head::Head;
 pub(crate) use mlp::MlpWeights;
-pub(crate) use scratch::{MixtureScratch, MlpScratch, Scratch};
+pub(crate) use scratch::{LogitShares, MixtureScratch, MlpScratch, Scratch};

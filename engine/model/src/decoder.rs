@@ -41,12 +41,16 @@ impl<B: Backend> Decoder<B> {
     ///
     /// # Errors
     /// The file cannot be read, or the backend has no room.
+    ///
+    /// # Panics
+    /// If the blueprint is not that of the backend's rank.
     pub fn load(
         backend: &mut B,
         blueprint: &Blueprint<'_>,
         rows_max: usize,
         tokens_max: usize,
     ) -> Result<Self, ModelError> {
+        assert_eq!(blueprint.rank, backend.rank(), "the model is cut for its rank");
         let spec = blueprint.spec().clone();
         let mut loader = Loader { backend, blueprint };
         let ropes = loader.ropes()?;
@@ -62,8 +66,9 @@ impl<B: Backend> Decoder<B> {
 
     /// Bytes of the activations that [`Self::load`] allocates, as floats.
     #[must_use]
-    pub fn workspace_bytes(spec: &DecoderSpec, rows_max: usize, tokens_max: usize) -> u64 {
-        Scratch::<B>::elements(spec, rows_max, tokens_max).saturating_mul(size_of::<f32>() as u64)
+    pub fn workspace_bytes(blueprint: &Blueprint<'_>, rows_max: usize, tokens_max: usize) -> u64 {
+        Scratch::<B>::elements(blueprint.spec(), blueprint.rank, rows_max, tokens_max)
+            .saturating_mul(size_of::<f32>() as u64)
     }
 
     /// Enqueues one staged step: keys and values of its positions go to `caches`, a token is drawn
@@ -93,7 +98,7 @@ impl<B: Backend> Decoder<B> {
         self.head.run(backend, step, &self.embedding, scratch);
     }
 
-    /// The model's sizes.
+    /// The model's sizes, those of the backend's rank.
     #[must_use]
     pub const fn spec(&self) -> &DecoderSpec {
         &self.spec
@@ -126,15 +131,18 @@ impl<B: Backend> AfterNorms<B> {
     }
 }
 
-/// `residual += delta`, normed before where the model does that, and its norm is what the next
-/// block reads.
+/// `residual += delta`, summed over ranks and normed before where the model does that, and its norm
+/// is what the next block reads.
 fn add_norm<B: Backend>(
     backend: &mut B,
     (after, norm): (Option<&B::Vector>, &B::Vector),
     epsilon: f32,
     scratch: &mut Scratch<B>,
 ) {
-    let Scratch { residual, normed, delta, delta_normed, .. } = scratch;
+    let Scratch { residual, normed, delta, delta_normed, parts, .. } = scratch;
+    if let Some(parts) = parts {
+        backend.all_reduce(delta, parts);
+    }
     let delta = match (after, delta_normed) {
         (Some(after), Some(delta_normed)) => {
             backend.rms_norm(delta, after, epsilon, delta_normed);

@@ -22,6 +22,23 @@ pub enum ModelError {
     /// The backend cannot hold the weights.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A rank's share of a tensor's rows would end within a block.
+    #[error(
+        "tensor {tensor} has rows of {columns} elements of type {element}, which cannot be cut \
+         into {parts} parts of whole blocks of {block}"
+    )]
+    Cut {
+        /// The tensor.
+        tensor: Name,
+        /// Elements of a row.
+        columns: u64,
+        /// How many parts are wanted.
+        parts: usize,
+        /// The type's name.
+        element: &'static str,
+        /// Elements of a block.
+        block: u64,
+    },
     /// The weights are of a type that cannot be computed with.
     #[error(
         "tensor {tensor} has elements of type {found}, which is not supported here; \

@@ -19,6 +19,7 @@ mod loader;
 mod place;
 mod placement;
 mod rope;
+mod share;
 pub mod spec;
 mod weights;
 

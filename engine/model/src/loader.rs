@@ -3,7 +3,8 @@
 use engine_backend::{Backend, BackendError, DType, Noise, Rope, Source, Tensor};
 
 use crate::place::{Kind, Place};
-use crate::{Blueprint, Bytes, ModelError, Name, TensorInfo};
+use crate::weights::Shape;
+use crate::{Blueprint, Bytes, ModelError, Name, TensorInfo, share};
 
 /// A blueprint and the backend that gets its weights.
 pub(crate) struct Loader<'a, B> {
@@ -12,23 +13,47 @@ pub(crate) struct Loader<'a, B> {
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
-    /// One weight whose outputs are those of the tensors at `places`, one after the other. Their
-    /// bytes are held only until the backend has made them its own.
+    /// One weight whose outputs are those of the rank's parts of the tensors at `places`, one after
+    /// the other. Their bytes are held only until the backend has made them its own.
     pub(crate) fn matrix(
         &mut self,
         places: &[Place],
         layer: usize,
     ) -> Result<B::Matrix, ModelError> {
-        let tensors = places.iter().map(|&place| self.tensor(place, layer));
-        let held = tensors.map(|tensor| self.hold(tensor)).collect::<Result<Vec<_>, _>>()?;
-        let parts: Vec<_> = held.iter().map(|held| held.matrix(0, 1)).collect();
+        let shape = |place: Place| place.shape(self.blueprint.spec());
+        let wanted: Vec<_> =
+            places.iter().map(|&place| (self.tensor(place, layer), shape(place))).collect();
         let exact = places.iter().any(|&place| self.blueprint.is_exact(place));
+        self.parts(&wanted, exact)
+    }
+
+    /// The weight of the rank's part of the output product, made of the embedding.
+    pub(crate) fn tied_output(&mut self) -> Result<B::Matrix, ModelError> {
+        let shape = Place::Output.shape(self.blueprint.spec());
+        self.parts(&[(self.tensor(Place::Embedding, 0), shape)], false)
+    }
+
+    fn parts(
+        &mut self,
+        wanted: &[(&'a TensorInfo, Shape)],
+        exact: bool,
+    ) -> Result<B::Matrix, ModelError> {
+        let held = wanted.iter().map(|(tensor, _)| self.hold(tensor));
+        let held = held.collect::<Result<Vec<_>, _>>()?;
+        let mut rooms = vec![Vec::new(); held.len()];
+        let wholes = held.iter().zip(wanted).zip(&mut rooms);
+        let parts: Vec<_> = wholes
+            .map(|((held, (_, shape)), room)| {
+                share::part(held.matrix(0, 1), shape, self.blueprint.rank, room)
+            })
+            .collect();
         let matrix =
             if exact { self.backend.exact_matrix(&parts) } else { self.backend.matrix(&parts) };
         matrix.map_err(|error| kept(held.first(), error))
     }
 
-    /// One weight for each expert, each of the outputs of its tensors at `places`.
+    /// One weight for each expert of the rank's share, each of the outputs of its tensors at
+    /// `places`.
     pub(crate) fn experts(
         &mut self,
         places: &[Place],
@@ -43,7 +68,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let expert = |index| held.iter().map(|held| expert(held, index, number)).collect();
-        let experts: Vec<Vec<_>> = (0..number).map(expert).collect();
+        let experts: Vec<Vec<_>> = self.blueprint.rank.share(number).map(expert).collect();
         let experts = self.backend.experts(&experts);
         experts.map_err(|error| kept(held.first().and_then(|held| held.first()), error))
     }
@@ -53,7 +78,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.vector(&[place], layer)
     }
 
-    /// One vector of the tensors at `places`, one after the other.
+    /// One vector of the rank's parts of the tensors at `places`, one after the other.
     pub(crate) fn vector(
         &mut self,
         places: &[Place],
@@ -66,7 +91,9 @@ impl<'a, B: Backend> Loader<'a, B> {
                 Kind::Bias | Kind::Divisors | Kind::Matrix => 0.0,
             };
             let stored = self.hold(self.tensor(place, layer))?.values();
-            values.extend(stored.into_iter().map(|value| value + offset));
+            let length = place.shape(self.blueprint.spec()).columns();
+            let part = share::slice(&stored, length, self.blueprint.rank);
+            values.extend(part.iter().map(|value| value + offset));
         }
         Ok(self.backend.vector(&values)?)
     }

@@ -13,6 +13,8 @@ use engine_backend::{Activation, AttentionShape, CacheShape, DType, Heads, Rope,
 pub struct DecoderSpec {
     /// Number of tokens.
     pub vocab: usize,
+    /// Outputs of the output product: one for each token, or a rank's share of them.
+    pub logits: usize,
     /// Most positions that the model was trained for.
     pub context: usize,
     /// Elements of the residual stream.

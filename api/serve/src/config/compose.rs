@@ -20,6 +20,7 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
     let composed = Composed {
         engine: engine::Config {
             device: device(engine.device),
+            gpus: engine.gpus,
             threads: engine.threads as usize,
             block_size: engine.block_size,
             activation_type: activation_type(engine.activation_type),

@@ -54,6 +54,8 @@ pub(crate) struct Model {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Engine {
     pub(crate) device: Device,
+    /// How many GPUs compute together; 0: all.
+    pub(crate) gpus: u32,
     /// Compute threads; 0: one for each core.
     pub(crate) threads: u32,
     /// Positions in a cache block.
@@ -207,6 +209,7 @@ impl Default for Engine {
     fn default() -> Self {
         Self {
             device: Device::Auto,
+            gpus: 1,
             threads: 0,
             block_size: 16,
             activation_type: ActivationType::Int8,

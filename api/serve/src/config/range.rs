@@ -15,6 +15,7 @@ const TIB: i64 = 1 << 40;
 pub(crate) const RANGES: &[Range] = &[
     Range::new("engine.block_size", 1, 256),
     Range::new("engine.context_max", 0, 1 << 24),
+    Range::new("engine.gpus", 0, 64),
     Range::new("engine.kv_bytes_max", 0, TIB),
     Range::new("engine.rows_max", 1, 4096),
     Range::new("engine.step_tokens_max", 1, 65_536),

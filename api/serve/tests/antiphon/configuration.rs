@@ -56,6 +56,12 @@ fn a_value_out_of_range_is_named_with_its_range() {
         outcome.err,
         "error: some.toml:2: `scheduler.pipeline_depth` is 9; allowed are 1 to 4\n"
     );
+    desk.write("some.toml", "[engine]\ndevice = \"cpu\"\ngpus = 2\n");
+    assert_eq!(
+        desk.run(&["check", "some.toml"]).err,
+        "error: the settings of `engine` do not go together\n  because: gpus is 2, expected 1, since \
+         device is `cpu`\n"
+    );
     desk.write("some.toml", "[model]\nsource = \"hf:org\"\n");
     assert_eq!(
         desk.run(&["check", "some.toml"]).err,

@@ -132,6 +132,12 @@ fn a_device_that_is_not_there_is_refused() {
         assert_eq!(outcome.code, Some(1));
         assert!(outcome.err.contains("device `cuda` cannot be used: "), "{outcome:?}");
     }
+    // Who asks for several GPUs does not get the CPU.
+    let desk = desk().set("ANTIPHON__ENGINE__GPUS", "2");
+    let options = ["--model", "tiny.gguf", "--device", "auto", "--log-level", "off"];
+    let outcome = desk.run(&[&["serve", "--port", "0"][..], &options].concat());
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.err.contains("device `cuda` cannot be used: "), "{outcome:?}");
 }
 
 #[test]

@@ -12,7 +12,9 @@ mod folder;
 mod loading;
 mod naive;
 mod parity;
+mod peers;
 mod random;
+mod ranks;
 mod tallies;
 mod tiny;
 #[path = "../../../model/tests/gguf/writer.rs"]

@@ -6,7 +6,7 @@
 
 use engine_backend::{
     Activation, AttentionShape, Backend, BackendError, CacheShape, Drawn, Event, ExpertInput,
-    Heads, Rope, RopePairs, Router, StepLayout, Tensor,
+    Heads, Rank, Rope, RopePairs, Router, StepLayout, Tensor,
 };
 use half::{bf16, f16};
 
@@ -37,6 +37,7 @@ pub(crate) struct Naive {
     drawn: Drawn,
     /// What was asked for so far: elements of buffers, and bytes of weights as files have them.
     pub(crate) asked: (u64, u64),
+    pub(crate) rank: Rank,
 }
 
 /// `[rows, width]`.
@@ -80,7 +81,8 @@ impl Event for Done {
 impl Naive {
     pub(crate) fn new(rounding: Rounding) -> Self {
         let (seats, texts) = (Vec::new(), Vec::new());
-        Self { rounding, seats, texts, drawn: Drawn::default(), asked: (0, 0) }
+        let drawn = Drawn::default();
+        Self { rounding, seats, texts, drawn, asked: (0, 0), rank: Rank::ALONE }
     }
 
     /// A key or a value as the cache gives it back.
@@ -141,6 +143,10 @@ impl Backend for Naive {
     type Cache = Cache;
     type Step = StepLayout;
     type Event = Done;
+
+    fn rank(&self) -> Rank {
+        self.rank
+    }
 
     fn buffer(&mut self, rows: usize, width: usize) -> Result<Rows, BackendError> {
         self.asked.0 += (rows * width) as u64;
@@ -371,6 +377,14 @@ impl Backend for Naive {
             let share = sigmoid(gate.row(row)[0]);
             out.iter_mut().zip(x.row(row)).for_each(|(out, x)| *out += x * share);
         }
+    }
+
+    fn all_reduce(&mut self, _: &mut Rows, _: &mut Rows) {
+        unreachable!("alone")
+    }
+
+    fn all_gather(&mut self, _: &Rows, _: &mut Rows, _: &mut Rows) {
+        unreachable!("alone")
     }
 
     fn gather(&mut self, x: &Rows, step: &StepLayout, out: &mut Rows) {

@@ -19,8 +19,10 @@ pub(crate) struct Traits {
     pub(crate) qk_norm: QkNorm,
 }
 
-const HEADS: Key<'_> = ("attention.head_count", "num_attention_heads");
-const KEYS: Key<'_> = ("attention.head_count_kv", "num_key_value_heads");
+pub(crate) const HEADS: Key<'_> = ("attention.head_count", "num_attention_heads");
+pub(crate) const KEYS: Key<'_> = ("attention.head_count_kv", "num_key_value_heads");
+/// The width of dense layers.
+pub(crate) const MLP_WIDTH: Key<'_> = ("feed_forward_length", "intermediate_size");
 const VALUE_DIM: Key<'_> = ("attention.value_length", "");
 const WINDOW: Key<'_> = ("attention.sliding_window", "sliding_window");
 
@@ -41,8 +43,10 @@ pub(crate) fn frame(keys: &Keys<'_>, traits: &Traits) -> Result<DecoderSpec, Mod
     let rope = rope(keys, Reach::Global, (heads.dim, context), traits.pairs)?;
     let scale = 1.0 / (heads.dim as f32).sqrt();
     let windows = windows(keys, layers)?;
+    let vocab = vocab(keys)?;
     Ok(DecoderSpec {
-        vocab: vocab(keys)?,
+        vocab,
+        logits: vocab,
         context,
         width,
         embedding_scale: 1.0,
@@ -59,7 +63,7 @@ pub(crate) fn frame(keys: &Keys<'_>, traits: &Traits) -> Result<DecoderSpec, Mod
 }
 
 pub(crate) fn mlp_width(keys: &Keys<'_>) -> Result<usize, ModelError> {
-    keys.size(("feed_forward_length", "intermediate_size"), &SIZES)
+    keys.size(MLP_WIDTH, &SIZES)
 }
 
 pub(crate) fn silu(keys: &Keys<'_>) -> Result<Activation, ModelError> {

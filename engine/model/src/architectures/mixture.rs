@@ -17,7 +17,10 @@ pub(crate) struct MixtureTraits {
     pub(crate) shared_width: Option<Key<'static>>,
 }
 
-const EXPERTS: Key<'_> = ("expert_count", "num_experts|num_local_experts");
+pub(crate) const EXPERTS: Key<'_> = ("expert_count", "num_experts|num_local_experts");
+/// The width of an expert that every position goes through, where an architecture has one.
+pub(crate) const SHARED_WIDTH: Key<'_> =
+    ("expert_shared_feed_forward_length", "shared_expert_intermediate_size");
 const CHOSEN: Key<'_> = ("expert_used_count", "num_experts_per_tok");
 
 /// How many experts a model has, if it says that it has any.

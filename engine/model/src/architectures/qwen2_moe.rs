@@ -24,7 +24,7 @@ const TRAITS: Traits =
 const MIXTURE: MixtureTraits = MixtureTraits {
     normalised: false,
     width: ("expert_feed_forward_length", "moe_intermediate_size"),
-    shared_width: Some(("expert_shared_feed_forward_length", "shared_expert_intermediate_size")),
+    shared_width: Some(mixture::SHARED_WIDTH),
 };
 
 fn spec(keys: &Keys<'_>) -> Result<DecoderSpec, ModelError> {

@@ -2,7 +2,7 @@
 
 use engine_backend::Backend;
 
-use super::Scratch;
+use super::{LogitShares, Scratch};
 use crate::ModelError;
 use crate::loader::Loader;
 use crate::place::Place;
@@ -16,10 +16,12 @@ pub(crate) enum Head<B: Backend> {
 
 impl<B: Backend> Head<B> {
     pub(crate) fn load(loader: &mut Loader<'_, B>) -> Result<Self, ModelError> {
-        if loader.blueprint.ties_output() {
-            return Ok(Self::Tied);
-        }
-        Ok(Self::Own(loader.matrix(&[Place::Output], 0)?))
+        let spec = loader.blueprint.spec();
+        Ok(match (loader.blueprint.ties_output(), spec.logits == spec.vocab) {
+            (true, true) => Self::Tied,
+            (true, false) => Self::Own(loader.tied_output()?),
+            (false, _) => Self::Own(loader.matrix(&[Place::Output], 0)?),
+        })
     }
 
     /// Draws a token for every sample of the step from `normed`.
@@ -30,13 +32,19 @@ impl<B: Backend> Head<B> {
         embedding: &B::Matrix,
         scratch: &mut Scratch<B>,
     ) {
-        let Scratch { normed, picked, logits, .. } = scratch;
+        let Scratch { normed, picked, logits, shares, .. } = scratch;
         let weight = match self {
             Self::Own(weight) => weight,
             Self::Tied => embedding,
         };
         backend.gather(normed, step, picked);
-        backend.linear(picked, weight, None, logits);
+        match shares {
+            None => backend.linear(picked, weight, None, logits),
+            Some(LogitShares { own, parts }) => {
+                backend.linear(picked, weight, None, own);
+                backend.all_gather(own, parts, logits);
+            }
+        }
         backend.sample(logits, step);
     }
 }

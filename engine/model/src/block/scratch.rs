@@ -1,6 +1,6 @@
 //! The activations of a step.
 
-use engine_backend::Backend;
+use engine_backend::{Backend, Rank};
 
 use crate::ModelError;
 use crate::spec::{DecoderSpec, GatedMlp, Mixture};
@@ -13,14 +13,25 @@ pub(crate) struct Scratch<B: Backend> {
     pub(crate) normed: B::Buffer,
     pub(crate) qkv: B::Buffer,
     pub(crate) attended: B::Buffer,
-    /// What attention or MLP gives.
+    /// What attention or MLP gives; of several ranks, what one gives, then what all do.
     pub(crate) delta: B::Buffer,
     /// The same, normed, where the model does that.
     pub(crate) delta_normed: Option<B::Buffer>,
+    /// What each rank gives, if there are several.
+    pub(crate) parts: Option<B::Buffer>,
     pub(crate) dense: Option<MlpScratch<B>>,
     pub(crate) mixture: Option<MixtureScratch<B>>,
     pub(crate) picked: B::Buffer,
     pub(crate) logits: B::Buffer,
+    pub(crate) shares: Option<LogitShares<B>>,
+}
+
+/// Logits before ranks have them all.
+pub(crate) struct LogitShares<B: Backend> {
+    /// The rank's own.
+    pub(crate) own: B::Buffer,
+    /// What each rank has.
+    pub(crate) parts: B::Buffer,
 }
 
 /// Between the products of a gated MLP.
@@ -54,6 +65,10 @@ impl<B: Backend> Scratch<B> {
     ) -> Result<Self, ModelError> {
         let heads = spec.attention.heads;
         let width = spec.width;
+        let ranks = backend.rank();
+        let several = !ranks.is_alone();
+        let parts = several.then(|| backend.buffer(ranks.of() * tokens_max, width)).transpose()?;
+        let shares = LogitShares::allocate(backend, spec, rows_max)?;
         let after = spec.norms.after.then(|| backend.buffer(tokens_max, width)).transpose()?;
         let dense = spec.dense.map(|mlp| MlpScratch::allocate(backend, tokens_max, mlp.width));
         let mixture = spec
@@ -66,17 +81,24 @@ impl<B: Backend> Scratch<B> {
             attended: backend.buffer(tokens_max, heads.out_width())?,
             delta: backend.buffer(tokens_max, width)?,
             delta_normed: after,
+            parts,
             dense: dense.transpose()?,
             mixture: mixture.transpose()?,
             picked: backend.buffer(rows_max, width)?,
             logits: backend.buffer(rows_max, spec.vocab)?,
+            shares,
         })
     }
 }
 
 impl<B: Backend> Scratch<B> {
     /// Elements of all buffers.
-    pub(crate) fn elements(spec: &DecoderSpec, rows_max: usize, tokens_max: usize) -> u64 {
+    pub(crate) fn elements(
+        spec: &DecoderSpec,
+        rank: Rank,
+        rows_max: usize,
+        tokens_max: usize,
+    ) -> u64 {
         let heads = spec.attention.heads;
         let mlp = |mlp: GatedMlp| 3 * mlp.width;
         let deltas = if spec.norms.after { 4 } else { 3 };
@@ -89,9 +111,27 @@ impl<B: Backend> Scratch<B> {
             + heads.out_width()
             + spec.dense.map_or(0, mlp)
             + mixture;
-        let row = spec.width + spec.vocab;
+        let parts = if rank.is_alone() { 0 } else { rank.of() * spec.width };
+        let shares = if spec.logits < spec.vocab { (1 + rank.of()) * spec.logits } else { 0 };
+        let row = spec.width + spec.vocab + shares;
         let all = |number: usize, each: usize| (number as u64).saturating_mul(each as u64);
-        all(tokens_max, token).saturating_add(all(rows_max, row))
+        all(tokens_max, token + parts).saturating_add(all(rows_max, row))
+    }
+}
+
+impl<B: Backend> LogitShares<B> {
+    /// None where each rank has all of the output product.
+    fn allocate(
+        backend: &mut B,
+        spec: &DecoderSpec,
+        rows: usize,
+    ) -> Result<Option<Self>, ModelError> {
+        if spec.logits == spec.vocab {
+            return Ok(None);
+        }
+        let own = backend.buffer(rows, spec.logits)?;
+        let parts = backend.buffer(backend.rank().of() * rows, spec.logits)?;
+        Ok(Some(Self { own, parts }))
     }
 }
 

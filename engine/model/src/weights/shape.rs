@@ -32,6 +32,21 @@ impl Shape {
         Self::new(vec![size(0), size(1), number as u64])
     }
 
+    /// Elements of a row.
+    pub(crate) fn columns(&self) -> usize {
+        self.size(0)
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.size(1)
+    }
+
+    fn size(&self, index: usize) -> usize {
+        let size = self.0.get(index).copied().unwrap_or(1);
+        usize::try_from(size).expect("a model's sizes are usizes")
+    }
+
     /// The sizes, innermost first.
     #[must_use]
     pub fn sizes(&self) -> &[u64] {
