@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 
+mod attention;
 mod kept;
 mod loading;
 mod model;
@@ -52,6 +53,9 @@ struct Options {
     /// Also times bringing weights to the device.
     #[arg(long)]
     loading: bool,
+    /// Times attention by itself, and nothing else.
+    #[arg(long)]
+    attention: bool,
     /// Leaves out the tables of whole steps.
     #[arg(long)]
     no_steps: bool,
@@ -82,6 +86,10 @@ fn main() -> anyhow::Result<()> {
     let start = Instant::now();
     let mut backend = CudaBackend::new()?.with_weights(options.kept.plain());
     println!("{}", backend.info());
+    if options.attention {
+        attention::run(&mut backend)?;
+        return Ok(());
+    }
     let mut model = Model::new(&mut backend, (shape, options.kept), options.limits())?;
     backend.finish()?;
     for (format, bytes) in backend.weights() {

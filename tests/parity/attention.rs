@@ -20,6 +20,8 @@ struct Case {
     block_size: usize,
     num_blocks: usize,
     sequences: Vec<Sequence>,
+    /// Weights of the norms of heads, of queries and of keys.
+    norms: [Vec<f32>; 2],
 }
 
 struct Sequence {
@@ -33,22 +35,33 @@ type Row = (usize, std::ops::Range<usize>);
 
 impl Case {
     fn new(shape: AttentionShape, pairs: RopePairs, lengths: &[usize], dice: &mut Dice) -> Self {
-        let block_size = BLOCK_SIZES[dice.below(3)];
-        let num_blocks = lengths.iter().map(|length| length.div_ceil(block_size)).sum();
-        let mut free: Vec<_> = (0..num_blocks as u32).collect();
-        dice.shuffle(&mut free);
         let width = shape.heads.qkv_width();
         let sequence = |&length: &usize| Sequence {
             qkv: numbers(length * width, dice),
             length,
-            blocks: free.split_off(free.len() - length.div_ceil(block_size)),
+            blocks: Vec::new(),
         };
         let sequences = lengths.iter().map(sequence).collect();
         let turned = shape.heads.dim / 2 / 2 * 2;
         let frequency = |pair: usize| 1e4_f32.powf(-2.0 * pair as f32 / turned as f32);
         let rope =
             Rope { pairs, frequencies: (0..turned / 2).map(frequency).collect(), magnitude: 1.1 };
-        Self { shape, rope, block_size, num_blocks, sequences }
+        let norms = [numbers(shape.heads.dim, dice), numbers(shape.heads.dim, dice)];
+        let mut case = Self { shape, rope, block_size: 1, num_blocks: 0, sequences, norms };
+        case.share_out(BLOCK_SIZES[dice.below(3)], dice);
+        case
+    }
+
+    /// Gives sequences blocks of this size, in no order.
+    fn share_out(&mut self, block_size: usize, dice: &mut Dice) {
+        let needed = |sequence: &Sequence| sequence.length.div_ceil(block_size);
+        self.block_size = block_size;
+        self.num_blocks = self.sequences.iter().map(needed).sum();
+        let mut free: Vec<_> = (0..self.num_blocks as u32).collect();
+        dice.shuffle(&mut free);
+        for sequence in &mut self.sequences {
+            sequence.blocks = free.split_off(free.len() - needed(sequence));
+        }
     }
 
     fn layout(&self, rows: &[Row]) -> StepLayout {
@@ -80,6 +93,7 @@ impl Case {
         let shape =
             CacheShape { dtype: DType::F16, num_blocks, block_size, heads: keys_values, dim };
         let mut cache = b.cache(shape).expect("a working device");
+        let norms = [&self.norms[0], &self.norms[1]].map(|norm| b.vector(norm).expect("a vector"));
         let tokens = self.sequences.iter().map(|sequence| sequence.length).sum();
         let mut step =
             b.step(self.sequences.len(), tokens, num_blocks, 1).expect("a working device");
@@ -97,6 +111,7 @@ impl Case {
             b.stage(&self.layout(rows), &mut step);
             let mut qkv = b.floats(width, &qkv);
             let mut out = b.poisoned(tokens, out_width);
+            b.head_rms_norm(&mut qkv, self.shape.heads, &norms[0], &norms[1], 1e-3);
             b.rope_and_store(&mut qkv, &step, self.shape.heads, &self.rope, &mut cache);
             b.attend(&qkv, &step, self.shape, &cache, &mut out);
             let mut values = b.values(&out);
@@ -107,6 +122,16 @@ impl Case {
             }
         }
         all
+    }
+
+    /// Fails unless all bits are equal.
+    fn same(&self, one: &[Vec<f32>], other: &[Vec<f32>], what: &str) {
+        let width = self.shape.heads.out_width();
+        for (sequence, (one, other)) in one.iter().zip(other).enumerate() {
+            let at = one.iter().zip(other).position(|(a, b)| a.to_bits() != b.to_bits());
+            let at = at.map(|at| (at / width, at % width));
+            assert_eq!(at, None, "{what}: sequence {sequence} has other bits from there on");
+        }
     }
 
     /// Steps that compute everything, their rows at most so long.
@@ -150,18 +175,46 @@ fn attention_over_sequences_cut_anywhere() {
         shape(6, 2, 96, 0),
         shape(3, 1, 16, 70),
         shape(2, 2, 8, 0),
+        shape(8, 2, 128, 200),
+        shape(12, 1, 128, 0),
     ];
     for (nth, shape) in shapes.into_iter().enumerate() {
         let pairs = if nth % 2 == 0 { RopePairs::Halves } else { RopePairs::Neighbours };
-        let case = Case::new(shape, pairs, &[1, 30, 301, 700], dice);
+        let mut case = Case::new(shape, pairs, &[1, 30, 301, 700], dice);
         let whole = case.cut(usize::MAX, dice);
         let expected = case.run(&mut Naive::new(Rounding::Served), &whole);
-        let cuts = [whole, case.cut(100, dice), case.cut(3, dice)];
-        let found = cuts.map(|steps| case.run(&mut cuda, &steps));
-        for (sequence, (found, expected)) in found[0].iter().zip(&expected).enumerate() {
-            near(found, expected, 4e-3, &format!("{shape:?}, sequence {sequence}"));
+        for block_size in BLOCK_SIZES {
+            case.share_out(block_size, dice);
+            let what = format!("{shape:?}, blocks of {block_size}");
+            let found = case.run(&mut cuda, &whole);
+            for (sequence, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                near(found, expected, 4e-3, &format!("{what}, sequence {sequence}"));
+            }
+            for most in [100, 3, 1] {
+                let other = case.run(&mut cuda, &case.cut(most, dice));
+                case.same(&found, &other, &format!("{what}, at most {most} positions"));
+            }
         }
-        assert!(found[0] == found[1] && found[0] == found[2], "{shape:?}: cuts change bits");
+    }
+}
+
+#[test]
+fn long_sequences_have_the_same_bits_however_many_blocks_share_them() {
+    let Some(mut cuda) = gpu() else { return };
+    let dice = &mut Dice::new(33);
+    for (shape, rows, length) in [(shape(8, 8, 64, 0), 40, 1_030), (shape(8, 1, 128, 0), 1, 9_000)]
+    {
+        let mut case = Case::new(shape, RopePairs::Halves, &vec![length; rows], dice);
+        case.share_out(BLOCK_SIZES[0], dice);
+        let before: Vec<Row> = (0..rows).map(|row| (row, 0..length - 1)).collect();
+        let last: Vec<Row> = (0..rows).map(|row| (row, length - 1..length)).collect();
+        let whole: Vec<Row> = (0..rows).map(|row| (row, 0..length)).collect();
+        let alone = last.iter().map(|row| vec![row.clone()]);
+        let steps: Vec<_> = std::iter::once(before.clone()).chain(alone).collect();
+        let [whole, together, alone] =
+            [vec![whole], vec![before, last], steps].map(|steps| case.run(&mut cuda, &steps));
+        case.same(&whole, &together, &format!("{shape:?}, lone after a span"));
+        case.same(&together, &alone, &format!("{shape:?}, alone"));
     }
 }
 

@@ -28,7 +28,7 @@ use crate::pack::{Packer, Rounding};
 use crate::peers::{Peers, PeersId};
 use crate::queue::{Grid, Queue};
 use crate::ranks::{RankKernels, exchange};
-use crate::rope::{HeadNorms, Ropes};
+use crate::rope::{HeadNorms, Ropes, Turning};
 use crate::route::{RouteKernels, Routes};
 use crate::sample::Samples;
 use crate::step::{Limits, Part, Slot, Step};
@@ -47,6 +47,8 @@ pub struct CudaBackend {
     caches: Vec<CacheShape>,
     /// Norms that the rotation after them does on its way.
     norms: Option<HeadNorms>,
+    /// A rotation that the attention after it does on its way.
+    turning: Option<Turning>,
     /// A sum that the norm after it does on its way.
     sum: Option<ExpertSum>,
     graphs: Graphs,
@@ -99,7 +101,6 @@ impl CudaBackend {
         let queue = Queue::new(&context, &info)?;
         let packer = Packer::load(&modules, &queue)?;
         let kernels = Kernels::load(&modules, &queue, &info)?;
-        let (caches, graphs) = (Vec::new(), Graphs::default());
         Ok(Self {
             peers: None,
             rank: Rank::ALONE,
@@ -107,10 +108,11 @@ impl CudaBackend {
             info,
             packer,
             kernels,
-            caches,
+            caches: Vec::new(),
             norms: None,
+            turning: None,
             sum: None,
-            graphs,
+            graphs: Graphs::default(),
             before: None,
             since: None,
         })
@@ -227,6 +229,9 @@ impl CudaBackend {
         if let Some(norms) = self.norms.take() {
             self.kernels.ropes.norm(&self.queue, norms);
         }
+        if let Some(turning) = self.turning.take() {
+            self.kernels.ropes.launch(&self.queue, &turning);
+        }
         if let Some(sum) = self.sum.take() {
             self.kernels.experts.combine(&self.queue, sum);
         }
@@ -236,7 +241,7 @@ impl CudaBackend {
 impl Kernels {
     fn load(modules: &Modules<'_>, queue: &Queue, info: &DeviceInfo) -> Result<Self, OpenError> {
         Ok(Self {
-            attentions: Attentions::load(modules)?,
+            attentions: Attentions::load(modules, info)?,
             embeds: Embeds::load(modules)?,
             experts: ExpertKernels::load(modules)?,
             gates: Gates::load(modules)?,
@@ -292,7 +297,7 @@ impl Backend for CudaBackend {
 
     fn cache(&mut self, shape: CacheShape) -> Result<Cache, BackendError> {
         self.caches.push(shape);
-        Cache::new(&self.queue, shape)
+        Cache::new(&self.queue, shape, self.kernels.attentions.tiles())
     }
 
     fn cache_bytes(shape: CacheShape) -> usize {
@@ -320,8 +325,11 @@ impl Backend for CudaBackend {
         vocab: usize,
         cache: CacheShape,
     ) -> usize {
-        let limits = Limits::new(rows_max, tokens_max, blocks_max, &[cache]);
-        Step::bytes(limits, &[cache]).saturating_add(Tallies::bytes(rows_max, vocab))
+        // More than any has: they count for a few kilobytes.
+        const MULTIPROCESSORS_MAX: usize = 256;
+        let sizes = (rows_max, tokens_max, blocks_max);
+        let limits = Limits::new(sizes, &[cache], MULTIPROCESSORS_MAX);
+        Step::bytes(limits).saturating_add(Tallies::bytes(rows_max, vocab))
     }
 
     fn step(
@@ -332,8 +340,9 @@ impl Backend for CudaBackend {
         vocab: usize,
     ) -> Result<Step, BackendError> {
         self.packer.finish();
-        let limits = Limits::new(rows_max, tokens_max, blocks_max, &self.caches);
-        Step::new(&self.queue, limits, &self.caches, vocab)
+        let sizes = (rows_max, tokens_max, blocks_max);
+        let limits = Limits::new(sizes, &self.caches, self.info.multiprocessors);
+        Step::new(&self.queue, limits, vocab)
     }
 
     fn run(&mut self, step: &Step, body: impl FnOnce(&mut Self)) {
@@ -371,6 +380,7 @@ impl Backend for CudaBackend {
         // SAFETY: the packing holds the parts, and the step's memory has room for each.
         unsafe { self.queue.launch(self.kernels.stage, Grid::new((blocks, 1), 256), &params) };
         step.tell(&self.queue, &self.kernels.tallies, layout);
+        self.queue.set_apart();
         self.queue.record(&step.slot().end);
     }
 
@@ -424,7 +434,7 @@ impl Backend for CudaBackend {
     ) {
         let norms = self.norms.take_if(|norms| norms.are_of(qkv));
         self.settle();
-        self.kernels.ropes.launch(&self.queue, (step, heads, rope), norms, qkv, cache);
+        self.turning = Some(Turning::new((step, heads, rope), norms, qkv, cache));
     }
 
     fn attend(
@@ -435,8 +445,14 @@ impl Backend for CudaBackend {
         cache: &Cache,
         out: &mut Buffer,
     ) {
+        let joins = cache.tiled();
+        let turning = self.turning.take_if(|turning| joins && turning.is_of(qkv, cache));
         self.settle();
-        self.kernels.attentions.launch(&self.queue, (qkv, step, shape, cache), out);
+        if let Some(turning) = turning.as_ref().filter(|_| !step.is_lone()) {
+            self.kernels.ropes.launch(&self.queue, &turning.without_queries());
+        }
+        let turning = turning.as_ref();
+        self.kernels.attentions.launch(&self.queue, (qkv, step, shape, cache), turning, out);
     }
 
     fn gated(&mut self, gate_up: &Buffer, activation: Activation, out: &mut Buffer) {

@@ -23,7 +23,10 @@
 //!
 //! Overlap. A kernel may begin before the one ahead of it has ended, and waits by itself before it
 //! reads what another wrote; until then it asks for weights. Norms of heads and sums of experts are
-//! put off until the operation after them, which does them on its way if it can.
+//! put off until the operation after them, which does them on its way if it can; so are rotations,
+//! which leave projections as they were if attention does them. The first kernel of a step begins
+//! when the step is staged and all earlier ones have ended, so kernels may read early what those
+//! wrote.
 
 mod absence;
 mod attention;
@@ -40,6 +43,7 @@ mod gated;
 mod graph;
 mod job;
 mod linear;
+mod lone;
 mod matrix;
 mod memory;
 mod module;
@@ -47,12 +51,14 @@ mod noise;
 mod norm;
 mod pack;
 mod peers;
+mod pieces;
 mod pinned;
 mod queue;
 mod ranks;
 mod rope;
 mod route;
 mod sample;
+mod span;
 mod step;
 mod tally;
 mod upload;

@@ -41,6 +41,8 @@ pub(crate) struct Queue {
     overlaps: bool,
     /// Whether launches are left out.
     muted: Cell<bool>,
+    /// Whether the next kernel begins only when all before have ended.
+    apart: Cell<bool>,
 }
 
 impl Queue {
@@ -48,7 +50,8 @@ impl Queue {
         let stream = context.new_stream()?;
         let overlaps = info.capability >= OVERLAP_MIN;
         let (context, faults) = (Arc::clone(context), Faults::default());
-        Ok(Self { context, stream, faults, overlaps, muted: Cell::new(false) })
+        let (muted, apart) = (Cell::new(false), Cell::new(false));
+        Ok(Self { context, stream, faults, overlaps, muted, apart })
     }
 
     pub(crate) fn context(&self) -> &Arc<CudaContext> {
@@ -70,6 +73,12 @@ impl Queue {
 
     pub(crate) fn is_muted(&self) -> bool {
         self.muted.get()
+    }
+
+    /// The next kernel begins only when all before have ended: what they wrote may then be read by
+    /// it and all that follow, however early.
+    pub(crate) fn set_apart(&self) {
+        self.apart.set(true);
     }
 
     /// Launches a kernel with its one argument; nothing if there are no blocks. It may begin before
@@ -99,7 +108,7 @@ impl Queue {
             sharedMemBytes: narrow(shared),
             hStream: self.stream.cu_stream(),
             attrs: &raw mut attribute,
-            numAttrs: u32::from(self.overlaps),
+            numAttrs: u32::from(self.overlaps && !self.apart.replace(false)),
         };
         let mut arguments = [std::ptr::from_ref(params).cast_mut().cast::<c_void>()];
         // SAFETY: the caller's promise; the driver copies the argument before it returns.

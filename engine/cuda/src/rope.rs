@@ -5,16 +5,18 @@ use engine_backend::{Heads, Rope, RopePairs};
 
 use crate::OpenError;
 use crate::buffer::{Buffer, Element, Vector};
-use crate::cache::Cache;
+use crate::cache::{Cache, DeviceShape};
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
 use crate::step::Step;
 
 /// Most pairs of a head: frequencies travel with the launch.
-const PAIRS_MAX: usize = 256;
+const PAIRS_MAX: usize = 128;
 
-/// Heads of a block, a warp for each.
-const HEADS_EACH: usize = 4;
+/// Heads of a block at a time, a warp for each.
+const HEADS_EACH: usize = 8;
+/// Rows that keep the device busy with a block each, all heads one after the other.
+const ROWS_BUSY: usize = 512;
 
 /// The kernels.
 pub(crate) struct Ropes {
@@ -45,9 +47,18 @@ struct Norm {
     dim: i32,
 }
 
+/// A rotation that was asked for: norms heads, if that was too, turns queries and keys in place,
+/// and writes keys and values to the cache.
+#[derive(Clone, Copy)]
+pub(crate) struct Turning {
+    rows: usize,
+    pub(crate) params: TurnParams,
+}
+
+/// The rotation as kernels know it.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Turn {
+pub(crate) struct TurnParams {
     qkv: u64,
     cache: u64,
     positions: u64,
@@ -56,9 +67,9 @@ struct Turn {
     key: u64,
     eps: f32,
     queries: i32,
-    keys: i32,
-    dim: i32,
-    block_size: i32,
+    shape: DeviceShape,
+    /// Those before are not this kernel's.
+    first_head: i32,
     pairs: i32,
     neighbours: i32,
     magnitude: f32,
@@ -84,16 +95,23 @@ impl Ropes {
         unsafe { queue.launch(self.norm, Grid::new((rows, groups), 32 * HEADS_EACH), &params) };
     }
 
-    /// Norms heads, if that was asked for, turns queries and keys in place, and writes keys and
-    /// values to the cache.
-    pub(crate) fn launch(
-        &self,
-        queue: &Queue,
+    pub(crate) fn launch(&self, queue: &Queue, turning: &Turning) {
+        let Turning { rows, params } = turning;
+        let heads = (params.queries + 2 * params.shape.heads() - params.first_head) as usize;
+        let groups = if *rows < ROWS_BUSY { heads.div_ceil(HEADS_EACH) } else { 1 };
+        let grid = Grid::new((*rows, groups), 32 * HEADS_EACH);
+        // SAFETY: the step has a position and a slot of this cache for each row.
+        unsafe { queue.launch(self.rope, grid, params) };
+    }
+}
+
+impl Turning {
+    pub(crate) fn new(
         (step, heads, rope): (&Step, Heads, &Rope),
         norms: Option<HeadNorms>,
         qkv: &mut Buffer,
         cache: &mut Cache,
-    ) {
+    ) -> Self {
         let shape = cache.shape();
         let pairs = rope.frequencies.len();
         assert_eq!(qkv.width(), heads.qkv_width(), "width of fused projections");
@@ -102,7 +120,7 @@ impl Ropes {
         assert!(2 * pairs <= heads.dim && pairs <= PAIRS_MAX, "pairs of a head");
         let mut frequencies = [0.0; PAIRS_MAX];
         frequencies[..pairs].copy_from_slice(&rope.frequencies);
-        let params = Turn {
+        let params = TurnParams {
             qkv: qkv.held_mut(Element::F32),
             cache: cache.pointer_mut(),
             positions: step.positions(),
@@ -111,19 +129,46 @@ impl Ropes {
             key: norms.map_or(0, |norms| norms.key),
             eps: norms.map_or(0.0, |norms| norms.eps),
             queries: heads.queries as i32,
-            keys: heads.keys_values as i32,
-            dim: heads.dim as i32,
-            block_size: shape.block_size as i32,
+            shape: cache.device_shape(),
+            first_head: 0,
             pairs: pairs as i32,
             neighbours: i32::from(rope.pairs == RopePairs::Neighbours),
             magnitude: rope.magnitude,
             frequencies,
         };
-        let groups = (heads.queries + 2 * heads.keys_values).div_ceil(HEADS_EACH);
-        let grid = Grid::new((qkv.rows(), groups), 32 * HEADS_EACH);
-        // SAFETY: the step has a position and a slot of this cache for each row.
-        unsafe { queue.launch(self.rope, grid, &params) };
+        Self { rows: qkv.rows(), params }
     }
+
+    /// The same of keys and values alone.
+    pub(crate) fn without_queries(&self) -> Self {
+        let params = TurnParams { first_head: self.params.queries, ..self.params };
+        Self { params, ..*self }
+    }
+
+    /// Whether it is of these projections, on their way to this cache.
+    pub(crate) fn is_of(&self, qkv: &Buffer, cache: &Cache) -> bool {
+        self.params.qkv == qkv.pointer() && self.params.cache == cache.pointer()
+    }
+}
+
+impl TurnParams {
+    /// Of nothing.
+    pub(crate) const NONE: Self = Self {
+        qkv: 0,
+        cache: 0,
+        positions: 0,
+        slots: 0,
+        query: 0,
+        key: 0,
+        eps: 0.0,
+        queries: 0,
+        shape: DeviceShape::NONE,
+        first_head: 0,
+        pairs: 0,
+        neighbours: 0,
+        magnitude: 0.0,
+        frequencies: [0.0; PAIRS_MAX],
+    };
 }
 
 impl HeadNorms {

@@ -15,14 +15,17 @@ use crate::event::LOGPROB_WORDS;
 use crate::fault::device_error;
 use crate::graph::Sizes;
 use crate::memory::Memory;
+use crate::pieces::{Lone, Piece, Room, STRETCH, rounded};
 use crate::pinned::Pinned;
 use crate::queue::Queue;
 use crate::tally::{Tallies, TallyKernels};
 
-/// Positions that one block of a lone position's attention takes.
-pub(crate) const CHUNK: usize = 128;
-/// Query heads that are computed together.
+/// Most query heads that are computed together.
 pub(crate) const QUERIES: usize = 16;
+/// Most bytes of what stretches of attention leave for each other.
+const PARTIAL_BYTES_MAX: usize = 64 << 20;
+/// Blocks of attention that keep a multiprocessor busy.
+const BLOCKS_EACH: usize = 1;
 /// Steps that may be staged and not waited for, and the one before them.
 const SLOTS: usize = 5;
 /// Positions of a step that may recur; larger ones keep the device busy without a graph.
@@ -40,7 +43,7 @@ pub struct Step {
     counts: Counts,
     /// Of spans of several positions, how many each has.
     lengths: Vec<usize>,
-    /// Chunks of attention, one for each block.
+    lone: Vec<Lone>,
     pieces: Vec<Piece>,
     spans: Vec<DeviceSpan>,
     wanted: Vec<Wanted>,
@@ -61,7 +64,10 @@ pub(crate) struct Limits {
     pub(crate) rows: usize,
     pub(crate) tokens: usize,
     pub(crate) blocks: usize,
-    pub(crate) pieces: usize,
+    room: Room,
+    /// Floats that a stretch of attention leaves, and what counts who has.
+    partial: usize,
+    heads: usize,
 }
 
 /// What the staged step holds.
@@ -106,21 +112,6 @@ struct DeviceSpan {
     count: u32,
     start: u32,
     blocks: u32,
-}
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Piece {
-    token: u32,
-    position: u32,
-    blocks: u32,
-    chunk: u32,
-    chunks: u32,
-}
-
-impl Piece {
-    /// Nobody's: it makes up a number of pieces that recurs.
-    const NONE: Self = Self { token: u32::MAX, position: 0, blocks: 0, chunk: 0, chunks: 0 };
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -177,15 +168,29 @@ pub(crate) struct Part {
 }
 
 impl Limits {
-    /// Enough pieces for lone positions of any length, given the caches that there are.
-    pub(crate) fn new(rows: usize, tokens: usize, blocks: usize, caches: &[CacheShape]) -> Self {
-        let block_size = caches.iter().map(|shape| shape.block_size).max().unwrap_or(1);
-        let pieces = blocks.saturating_mul(block_size).div_ceil(CHUNK) + rows;
-        Self { rows, tokens, blocks, pieces }
+    /// Given the caches that there are, and a device of so many multiprocessors.
+    pub(crate) fn new(
+        (rows, tokens, blocks): (usize, usize, usize),
+        caches: &[CacheShape],
+        multiprocessors: usize,
+    ) -> Self {
+        let most = |of: fn(&CacheShape) -> usize| caches.iter().map(of).max().unwrap_or(1);
+        let heads = most(|shape| shape.heads);
+        let partial = most(|shape| shape.heads * QUERIES * (shape.dim + 4));
+        let stretches = blocks.saturating_mul(most(|shape| shape.block_size)) / STRETCH + rows;
+        let room = Room {
+            busy: (BLOCKS_EACH * multiprocessors / heads).max(1),
+            slots: stretches.min(PARTIAL_BYTES_MAX / (size_of::<f32>() * partial).max(1)),
+        };
+        Self { rows, tokens, blocks, room, partial, heads }
     }
 
-    const fn words(&self) -> usize {
-        let spans = size_of::<DeviceSpan>() * self.rows + size_of::<Piece>() * self.pieces;
+    fn pieces(&self) -> usize {
+        self.room.pieces_max(self.rows)
+    }
+
+    fn words(&self) -> usize {
+        let spans = size_of::<DeviceSpan>() * self.rows + size_of::<Piece>() * self.pieces();
         let draws = size_of::<DeviceDraw>() * self.rows;
         // Every part may begin up to a draw's alignment later.
         3 * self.tokens + self.blocks + (spans + draws) / size_of::<u32>() + 16
@@ -193,13 +198,8 @@ impl Limits {
 }
 
 impl Step {
-    pub(crate) fn new(
-        queue: &Queue,
-        limits: Limits,
-        caches: &[CacheShape],
-        vocab: usize,
-    ) -> Result<Self, BackendError> {
-        let (places, bytes) = Places::of(&limits, caches);
+    pub(crate) fn new(queue: &Queue, limits: Limits, vocab: usize) -> Result<Self, BackendError> {
+        let (places, bytes) = Places::new(&limits);
         let memory = Memory::new(queue.context(), bytes)?;
         queue.fill_with(&memory, 0)?;
         let slot = |_| Slot::new(queue, &limits).map(Arc::new);
@@ -211,16 +211,17 @@ impl Step {
             current: 0,
             counts: Counts::default(),
             lengths: Vec::with_capacity(limits.rows),
-            pieces: Vec::with_capacity(limits.pieces),
+            lone: Vec::with_capacity(limits.rows),
+            pieces: Vec::with_capacity(limits.pieces()),
             spans: Vec::with_capacity(limits.rows),
             wanted: Vec::with_capacity(limits.rows),
             tallies: Tallies::new(queue, limits.rows, vocab)?,
         })
     }
 
-    /// Bytes that a step within these limits takes, given the caches that there are.
-    pub(crate) fn bytes(limits: Limits, caches: &[CacheShape]) -> usize {
-        Places::of(&limits, caches).1
+    /// Bytes that a step within these limits takes.
+    pub(crate) fn bytes(limits: Limits) -> usize {
+        Places::new(&limits).1
     }
 
     /// Packs a layout into the next slot, and says what the device is to take from it.
@@ -281,34 +282,26 @@ impl Step {
         assert_eq!(layout.slots.len(), count, "a slot for each token");
     }
 
-    /// Cuts attention into pieces: spans of several positions first, then those of one.
+    /// Tells spans of several positions from lone ones, and cuts the attention of these.
     fn cut(&mut self, layout: &StepLayout) {
         self.lengths.clear();
-        self.pieces.clear();
         self.spans.clear();
+        self.lone.clear();
         let narrow = |size: usize| u32::try_from(size).expect("sizes of a step fit 32 bits");
-        let lone = |count: &usize| *count == 1;
-        for wants_lone in [false, true] {
-            for span in &layout.spans {
-                let count = span.tokens.len();
-                if lone(&count) != wants_lone {
-                    continue;
-                }
-                let (first, start) = (narrow(span.tokens.start), narrow(span.start));
-                let blocks = narrow(span.blocks.start);
-                if !wants_lone {
-                    self.spans.push(DeviceSpan { first, count: narrow(count), start, blocks });
-                    self.lengths.push(count);
-                    continue;
-                }
-                let chunks = narrow(span.start / CHUNK + 1);
-                let piece = |chunk| Piece { token: first, position: start, blocks, chunk, chunks };
-                self.pieces.extend((0..chunks).map(piece));
+        for span in &layout.spans {
+            let count = span.tokens.len();
+            let (first, start) = (narrow(span.tokens.start), narrow(span.start));
+            let blocks = narrow(span.blocks.start);
+            if count == 1 {
+                self.lone.push(Lone { token: first, position: start, blocks });
+            } else {
+                self.spans.push(DeviceSpan { first, count: narrow(count), start, blocks });
+                self.lengths.push(count);
             }
         }
-        assert!(self.pieces.len() <= self.limits.pieces, "blocks cover every position");
+        self.limits.room.cut(&self.lone, &mut self.pieces);
         if self.lengths.is_empty() {
-            let count = rounded(self.pieces.len()).min(self.limits.pieces);
+            let count = rounded(self.pieces.len()).min(self.limits.pieces());
             self.pieces.resize(count, Piece::NONE);
         }
         self.counts = Counts {
@@ -322,12 +315,17 @@ impl Step {
     /// in their spans.
     pub(crate) fn sizes(&self) -> Option<Sizes> {
         let Counts { tokens, samples, pieces } = self.counts;
-        let recurs = self.lengths.is_empty() && tokens <= RECURRING_MAX;
+        let recurs = self.is_lone() && tokens <= RECURRING_MAX;
         recurs.then_some(Sizes { tokens, samples, pieces })
     }
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Whether all positions are alone in their spans.
+    pub(crate) fn is_lone(&self) -> bool {
+        self.lengths.is_empty()
     }
 
     /// Of spans of several positions, how many each has.
@@ -389,7 +387,7 @@ impl Step {
         self.memory.at(self.places.seats)
     }
 
-    /// What pieces leave for the others of their position.
+    /// What stretches leave for the others of their position.
     pub(crate) fn partial(&self) -> u64 {
         self.memory.at(self.places.partial)
     }
@@ -418,39 +416,31 @@ impl Slot {
 
 impl Places {
     /// And the bytes of everything.
-    fn of(limits: &Limits, caches: &[CacheShape]) -> (Self, usize) {
+    fn new(limits: &Limits) -> (Self, usize) {
         const ALIGNMENT: usize = 256;
-        // Floats that a piece leaves for the others of its position.
-        let partial = caches.iter().map(|shape| shape.heads * QUERIES * (shape.dim + 4)).max();
-        let heads = caches.iter().map(|shape| shape.heads).max().unwrap_or(0);
         let mut end = 0_usize;
         let mut place = |bytes: usize| {
             let start = end;
             end = (start + bytes).next_multiple_of(ALIGNMENT);
             start
         };
-        let Limits { rows, tokens, blocks, pieces } = *limits;
+        let Limits { rows, tokens, blocks, room, partial, heads } = *limits;
         let places = Self {
             tokens: place(4 * tokens),
             positions: place(4 * tokens),
             slots: place(4 * tokens),
             draws: place(size_of::<DeviceDraw>() * rows),
             spans: place(size_of::<DeviceSpan>() * rows),
-            pieces: place(size_of::<Piece>() * pieces),
+            pieces: place(size_of::<Piece>() * limits.pieces()),
             blocks: place(4 * blocks),
             drawn: place(4 * rows),
             logprobs: place(4 * LOGPROB_WORDS * rows),
             seats: place(4 * rows),
-            partial: place(pieces.saturating_mul(4 * partial.unwrap_or(0))),
-            arrivals: place(4 * pieces * heads),
+            partial: place(4 * partial * room.slots),
+            arrivals: place(4 * heads * room.slots),
         };
         (places, end)
     }
-}
-
-/// Up to an eighth more, so that few numbers occur.
-fn rounded(count: usize) -> usize {
-    count.next_multiple_of((count.next_power_of_two() / 8).max(1))
 }
 
 /// A packing being filled.
@@ -481,20 +471,5 @@ impl Packing<'_> {
             self.part(bytemuck::cast_slice(&[DeviceDraw::from(sample)]), to);
         }
         Part { to, from: from as u32, words: (self.used - from) as u32 }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rounded;
-
-    #[test]
-    fn few_numbers_of_pieces_occur_and_little_is_added() {
-        let mut seen: Vec<_> = (1..=4096).map(rounded).collect();
-        for (count, rounded) in (1..=4096).zip(&seen) {
-            assert!(count <= *rounded && 8 * (rounded - count) <= 2 * count, "{count}: {rounded}");
-        }
-        seen.dedup();
-        assert!(seen.len() < 64, "{} numbers", seen.len());
     }
 }

@@ -14,13 +14,18 @@ struct Span {
 // The token of a piece that is nobody's.
 constexpr int NO_TOKEN = -1;
 
-// What one block computes for a position that is alone in its span.
+// Stretches of a position that is alone in its span, for one block. Where a position has several
+// pieces, each of its stretches has a slot for what comes of it; those of the first piece, folded,
+// have the first one together.
 struct Piece {
     int token;     // in the step
     int position;  // in its sequence
     int blocks;    // where its block table begins
-    int chunk;     // of the sequence's positions
-    int chunks;    // of them, together
+    int begin;     // stretches
+    int end;
+    int pieces;    // of the position
+    int slot;      // the position's first
+    int folded;    // the last stretch of the first piece
 };
 
 struct Draw {

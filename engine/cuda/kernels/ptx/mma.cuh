@@ -40,6 +40,13 @@ __device__ __forceinline__ void load_tiles_transposed(uint32_t (&r)[4], const vo
                  : "memory");
 }
 
+// An 8 x 8 tile of 16-bit elements across the warp, transposed.
+__device__ __forceinline__ uint32_t transposed(uint32_t tile) {
+    uint32_t d;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(d) : "r"(tile));
+    return d;
+}
+
 // 2^x, to within two units in the last place.
 __device__ __forceinline__ float exp2_fast(float x) {
     float y;

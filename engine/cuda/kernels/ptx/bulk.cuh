@@ -1,0 +1,74 @@
+// Copies of whole pieces of memory to shared memory, and the barriers that say when they are there
+// (PTX ISA, "cp.async.bulk" and "mbarrier"); Hopper and later have them.
+#pragma once
+
+#include <cstdint>
+
+// A barrier's phase ends when so many arrivals, and all bytes that they announced, have come.
+struct Barrier {
+    uint64_t word;
+
+    __device__ uint32_t address() const {
+        return static_cast<uint32_t>(__cvta_generic_to_shared(&word));
+    }
+    __device__ void init(int arrivals) {
+        asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address()), "r"(arrivals)
+                     : "memory");
+    }
+    __device__ void arrive() {
+        asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
+    }
+    // Arrives, and announces bytes.
+    __device__ void expect(int bytes) {
+        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()),
+                     "r"(bytes)
+                     : "memory");
+    }
+    // Waits for the end of the phase of this parity; the one before the first is odd, and over.
+    __device__ void wait(int parity) {
+        asm volatile(
+            "{\n"
+            ".reg .pred done;\n"
+            "again:\n"
+            "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+            "@done bra over;\n"
+            "bra again;\n"
+            "over:\n"
+            "}" ::"r"(address()),
+            "r"(parity)
+            : "memory");
+    }
+};
+
+// Barriers that were initialised are so for everyone, once the block has met after.
+__device__ __forceinline__ void barriers_begin() {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+// Copies a multiple of sixteen bytes, from and to where sixteen divides.
+__device__ __forceinline__ void copy_bulk(void* to, const void* from, int bytes, Barrier& barrier) {
+    auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+            "r"(address),
+        "l"(from), "r"(bytes), "r"(barrier.address())
+        : "memory");
+}
+
+// A place in a ring of stages, and the parity of the turn.
+struct Turn {
+    int stage = 0, parity = 0;
+
+    __device__ void next(int stages) {
+        if (++stage == stages) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+// Waits for `THREADS` threads that name the same barrier of the block.
+template <int NAME, int THREADS>
+__device__ __forceinline__ void meet() {
+    asm volatile("bar.sync %0, %1;" ::"n"(NAME), "n"(THREADS) : "memory");
+}
