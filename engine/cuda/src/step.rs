@@ -25,7 +25,7 @@ pub(crate) const QUERIES: usize = 16;
 /// Most bytes of what stretches of attention leave for each other.
 const PARTIAL_BYTES_MAX: usize = 64 << 20;
 /// Blocks of attention that keep a multiprocessor busy.
-const BLOCKS_EACH: usize = 1;
+const BLOCKS_EACH: usize = 2;
 /// Steps that may be staged and not waited for, and the one before them.
 const SLOTS: usize = 5;
 /// Positions of a step that may recur; larger ones keep the device busy without a graph.
