@@ -9,30 +9,25 @@ use engine_backend::{
 };
 
 use crate::OpenError;
-use crate::attention::Attentions;
 use crate::buffer::{Buffer, Element, Vector};
 use crate::cache::Cache;
 use crate::device::{self, DeviceInfo};
-use crate::embed::Embeds;
 use crate::event::{Done, LOGPROB_WORDS};
-use crate::experts::{ExpertKernels, ExpertSum, Experts};
+use crate::experts::{ExpertSum, Experts};
 use crate::fault::device_error;
 use crate::format::{Format, WeightType};
-use crate::gated::Gates;
 use crate::graph::{Graph, Graphs, Turn};
-use crate::linear::Linear;
+use crate::kernels::Kernels;
 use crate::matrix::Matrix;
-use crate::module::{Function, Modules};
-use crate::norm::Norms;
+use crate::module::Modules;
 use crate::pack::{Packer, Rounding};
 use crate::peers::{Peers, PeersId};
 use crate::queue::{Grid, Queue};
-use crate::ranks::{RankKernels, exchange};
-use crate::rope::{HeadNorms, Ropes, Turning};
-use crate::route::{RouteKernels, Routes};
-use crate::sample::Samples;
+use crate::ranks::exchange;
+use crate::rope::{HeadNorms, Turning};
+use crate::route::Routes;
 use crate::step::{Limits, Part, Slot, Step};
-use crate::tally::{Tallies, TallyKernels};
+use crate::tally::Tallies;
 
 /// Runs operations on one GPU. Made on the thread that will use it.
 pub struct CudaBackend {
@@ -56,21 +51,6 @@ pub struct CudaBackend {
     before: Option<Arc<Slot>>,
     /// Of the step right before the staged one.
     since: Option<Arc<Slot>>,
-}
-
-struct Kernels {
-    attentions: Attentions,
-    embeds: Embeds,
-    experts: ExpertKernels,
-    gates: Gates,
-    linear: Linear,
-    norms: Norms,
-    ranks: RankKernels,
-    ropes: Ropes,
-    routes: RouteKernels,
-    samples: Samples,
-    stage: Function,
-    tallies: TallyKernels,
 }
 
 #[derive(Clone, Copy)]
@@ -235,25 +215,6 @@ impl CudaBackend {
         if let Some(sum) = self.sum.take() {
             self.kernels.experts.combine(&self.queue, sum);
         }
-    }
-}
-
-impl Kernels {
-    fn load(modules: &Modules<'_>, queue: &Queue, info: &DeviceInfo) -> Result<Self, OpenError> {
-        Ok(Self {
-            attentions: Attentions::load(modules, info)?,
-            embeds: Embeds::load(modules)?,
-            experts: ExpertKernels::load(modules)?,
-            gates: Gates::load(modules)?,
-            linear: Linear::load(modules, queue, info)?,
-            norms: Norms::load(modules)?,
-            ranks: RankKernels::load(modules)?,
-            ropes: Ropes::load(modules)?,
-            routes: RouteKernels::load(modules, info)?,
-            samples: Samples::load(modules)?,
-            stage: modules.function("stage", "stage")?,
-            tallies: TallyKernels::load(modules)?,
-        })
     }
 }
 

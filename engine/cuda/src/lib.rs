@@ -42,6 +42,7 @@ mod format;
 mod gated;
 mod graph;
 mod job;
+mod kernels;
 mod linear;
 mod lone;
 mod matrix;
