@@ -98,11 +98,13 @@ impl Roster {
     /// Another table counts from now on. Counters and requests stay; who is not in it any more goes
     /// with the next [`Self::forget_gone`] that finds it empty-handed.
     pub(crate) fn replace(&mut self, tenants: &Tenants, num_blocks: u32) {
-        self.listed.clear();
+        let before = core::mem::take(&mut self.listed);
         for tenant in tenants.iter() {
-            let known = self.members.iter().find(|(_, member)| member.tenant.id == tenant.id);
+            let listed = before.binary_search_by_key(&tenant.id, |&(id, _)| id);
+            let unlisted = || self.unlisted.iter().find(|&&key| self[key].tenant.id == tenant.id);
+            let known = listed.map_or_else(|_| unlisted().copied(), |index| Some(before[index].1));
             let key = match known {
-                Some((key, _)) => {
+                Some(key) => {
                     self.members[key].become_tenant(tenant, num_blocks);
                     key
                 }
