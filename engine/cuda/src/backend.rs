@@ -22,11 +22,11 @@ use crate::matrix::Matrix;
 use crate::module::Modules;
 use crate::pack::{Packer, Rounding};
 use crate::peers::{Peers, PeersId};
-use crate::queue::{Grid, Queue};
+use crate::queue::Queue;
 use crate::ranks::exchange;
 use crate::rope::{HeadNorms, Turning};
 use crate::route::Routes;
-use crate::step::{Limits, Part, Slot, Step};
+use crate::step::{Limits, Slot, Step};
 use crate::tally::Tallies;
 
 /// Runs operations on one GPU. Made on the thread that will use it.
@@ -51,15 +51,6 @@ pub struct CudaBackend {
     before: Option<Arc<Slot>>,
     /// Of the step right before the staged one.
     since: Option<Arc<Slot>>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Stage {
-    packed: u64,
-    seats: u64,
-    tokens: Part,
-    parts: [Part; 6],
 }
 
 impl CudaBackend {
@@ -145,16 +136,7 @@ impl CudaBackend {
         element: Element,
         values: &[f32],
     ) -> Result<(), BackendError> {
-        assert_eq!(values.len(), rows * buffer.width(), "a value for each place");
-        buffer.begin(rows, element);
-        match element {
-            Element::F32 => buffer.upload(&self.queue, bytemuck::cast_slice(values)),
-            Element::Bf16 => {
-                let halves: Vec<u16> =
-                    values.iter().map(|x| half::bf16::from_f32(*x).to_bits()).collect();
-                buffer.upload(&self.queue, bytemuck::cast_slice(&halves))
-            }
-        }
+        buffer.fill(&self.queue, rows, element, values)
     }
 
     /// Sets every byte of a buffer, those of rows that are not in use too.
@@ -332,14 +314,8 @@ impl Backend for CudaBackend {
 
     fn stage(&mut self, layout: &StepLayout, step: &mut Step) {
         self.settle();
-        const BLOCKS_MAX: usize = 64;
         self.since = self.before.take();
-        let (packed, tokens, parts) = step.pack(&self.queue, layout);
-        self.queue.record(&step.slot().begin);
-        let params = Stage { packed, seats: step.seats(), tokens, parts };
-        let blocks = layout.tokens.len().div_ceil(256).clamp(1, BLOCKS_MAX);
-        // SAFETY: the packing holds the parts, and the step's memory has room for each.
-        unsafe { self.queue.launch(self.kernels.stage, Grid::new((blocks, 1), 256), &params) };
+        self.kernels.stage(&self.queue, layout, step);
         step.tell(&self.queue, &self.kernels.tallies, layout);
         self.queue.set_apart();
         self.queue.record(&step.slot().end);
@@ -370,7 +346,7 @@ impl Backend for CudaBackend {
 
     fn linear(&mut self, x: &Buffer, weight: &Matrix, bias: Option<&Vector>, out: &mut Buffer) {
         self.settle();
-        self.kernels.linear.launch(&self.queue, (x, weight, bias), out);
+        self.kernels.product(&self.queue, (x, weight, bias), out);
     }
 
     fn head_rms_norm(
@@ -435,12 +411,43 @@ impl Backend for CudaBackend {
         out: &mut Buffer,
     ) {
         self.settle();
-        self.kernels.experts.product(&self.queue, (x, input), (weight, routes), out);
+        self.kernels.expert_product(&self.queue, (x, input), (weight, routes), out);
     }
 
     fn combine(&mut self, x: &Buffer, routes: &Routes, out: &mut Buffer) {
         self.settle();
         self.sum = Some(ExpertSum::new(x, routes, out));
+    }
+
+    fn gated_linear(
+        &mut self,
+        x: &Buffer,
+        weight: &Matrix,
+        activation: Activation,
+        between: &mut Buffer,
+        out: &mut Buffer,
+    ) {
+        self.settle();
+        if !self.kernels.gated_product(&self.queue, (x, weight), activation, out) {
+            self.linear(x, weight, None, between);
+            self.gated(between, activation, out);
+        }
+    }
+
+    fn expert_gated(
+        &mut self,
+        x: &Buffer,
+        weight: &Experts,
+        routes: &Routes,
+        activation: Activation,
+        between: &mut Buffer,
+        out: &mut Buffer,
+    ) {
+        self.settle();
+        if !self.kernels.gated_experts(&self.queue, (x, weight, routes, activation), between, out) {
+            self.expert_linear(x, ExpertInput::Positions, weight, routes, between);
+            self.gated(between, activation, out);
+        }
     }
 
     fn add_gated(&mut self, x: &Buffer, gate: &Buffer, out: &mut Buffer) {

@@ -94,6 +94,11 @@ impl Buffer {
         self.element = element;
     }
 
+    /// Bytes of all rows that there is room for.
+    pub(crate) fn bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+
     /// The address of the first row.
     pub(crate) fn pointer(&self) -> u64 {
         self.memory.at(0)
@@ -109,6 +114,26 @@ impl Buffer {
     #[expect(clippy::needless_pass_by_ref_mut, reason = "the device writes through it")]
     pub(crate) fn held_mut(&mut self, element: Element) -> u64 {
         self.held(element)
+    }
+
+    /// Fills the first rows from the host.
+    pub(crate) fn fill(
+        &mut self,
+        queue: &Queue,
+        rows: usize,
+        element: Element,
+        values: &[f32],
+    ) -> Result<(), BackendError> {
+        assert_eq!(values.len(), rows * self.width, "a value for each place");
+        self.begin(rows, element);
+        match element {
+            Element::F32 => self.upload(queue, bytemuck::cast_slice(values)),
+            Element::Bf16 => {
+                let halves: Vec<u16> =
+                    values.iter().map(|x| bf16::from_f32(*x).to_bits()).collect();
+                self.upload(queue, bytemuck::cast_slice(&halves))
+            }
+        }
     }
 
     /// Brings the rows in use from the host.

@@ -14,10 +14,10 @@ use crate::route::Routes;
 
 /// A linear weight of every expert of a layer.
 pub struct Experts {
-    parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     experts: usize,
-    outputs: usize,
-    inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
 }
 
 /// The kernels.
@@ -27,13 +27,14 @@ pub(crate) struct ExpertKernels {
     add_gated: Function,
 }
 
+/// As in `kernels/device/experts.cuh`.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Product {
-    job: Job,
-    tiles: u64,
-    num_tiles: u64,
-    expert_bytes: u64,
+pub(crate) struct Product {
+    pub(crate) job: Job,
+    pub(crate) tiles: u64,
+    pub(crate) num_tiles: u64,
+    pub(crate) expert_bytes: u64,
 }
 
 /// The sum of every position's experts, asked for and done on the way of what comes after, if that
@@ -100,38 +101,13 @@ impl ExpertKernels {
         (weight, routes): (&Experts, &Routes),
         out: &mut Buffer,
     ) {
-        let Experts { experts, outputs, inputs, .. } = *weight;
-        let choices = routes.choices();
-        let (rows, expected) = match input {
-            ExpertInput::Choices => (0, choices),
-            ExpertInput::Positions => (routes.rows(), routes.positions()),
-        };
-        assert_eq!(x.rows(), expected, "rows of {input:?}");
-        assert_eq!(x.width(), inputs, "inputs of a product");
-        assert_eq!(out.width(), outputs, "outputs of a product");
-        assert_eq!(experts, routes.num_held(), "experts of a router");
-        out.begin(choices, Element::F32);
+        assert_eq!(out.width(), weight.outputs, "outputs of a product");
+        out.begin(routes.choices(), Element::F32);
         let shape = routes.shape();
         for part in &weight.parts {
-            let params = Product {
-                job: Job {
-                    weight: part.memory.at(0),
-                    x: x.held(Element::Bf16),
-                    rows,
-                    out: out.pointer() + 4 * part.first as u64,
-                    bias: 0,
-                    first: 0,
-                    count: 0,
-                    inputs: inputs as i32,
-                    outputs: part.outputs as i32,
-                    width: outputs as i32,
-                    slice: slice(inputs) as i32,
-                },
-                tiles: routes.tiles(),
-                num_tiles: routes.num_tiles(),
-                expert_bytes: part.format.bytes(part.outputs, inputs) as u64,
-            };
-            let mut grid = shape.grid(part.format, part.outputs, inputs);
+            let to = out.pointer() + 4 * part.first as u64;
+            let params = Product::new((x, input), (weight, part), routes, to);
+            let mut grid = shape.grid(part.format, part.outputs, weight.inputs);
             grid.blocks.1 = routes.tiles_max();
             // SAFETY: routes name experts that there are and rows that `x` and `out` have; the
             // weight's memory covers all experts' units.
@@ -160,6 +136,44 @@ impl ExpertKernels {
         };
         // SAFETY: all three have as many rows as there are blocks.
         unsafe { queue.launch(self.add_gated, Grid::new((x.rows(), 1), 256), &params) };
+    }
+}
+
+impl Product {
+    /// The choices' products with one part of the weight.
+    pub(crate) fn new(
+        (x, input): (&Buffer, ExpertInput),
+        (weight, part): (&Experts, &Part),
+        routes: &Routes,
+        out: u64,
+    ) -> Self {
+        let Experts { experts, outputs, inputs, .. } = *weight;
+        let (rows, expected) = match input {
+            ExpertInput::Choices => (0, routes.choices()),
+            ExpertInput::Positions => (routes.rows(), routes.positions()),
+        };
+        assert_eq!(x.rows(), expected, "rows of {input:?}");
+        assert_eq!(x.width(), inputs, "inputs of a product");
+        assert_eq!(experts, routes.num_held(), "experts of a router");
+        let job = Job {
+            weight: part.memory.at(0),
+            x: x.held(Element::Bf16),
+            rows,
+            out,
+            bias: 0,
+            first: 0,
+            count: 0,
+            inputs: inputs as i32,
+            outputs: part.outputs as i32,
+            width: outputs as i32,
+            slice: slice(inputs) as i32,
+        };
+        Self {
+            job,
+            tiles: routes.tiles(),
+            num_tiles: routes.num_tiles(),
+            expert_bytes: part.format.bytes(part.outputs, inputs) as u64,
+        }
     }
 }
 

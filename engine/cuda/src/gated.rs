@@ -22,7 +22,7 @@ struct Gated {
 
 impl Gates {
     pub(crate) fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
-        modules.function("gated", "gated").map(Self)
+        modules.function("gated", "gated_rows").map(Self)
     }
 
     /// `out = activation(gate) * up`, where a row of `gate_up` is first one, then the other.

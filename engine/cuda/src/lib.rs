@@ -54,6 +54,7 @@ mod pack;
 mod peers;
 mod pieces;
 mod pinned;
+mod pipelined;
 mod queue;
 mod ranks;
 mod rope;
@@ -62,6 +63,7 @@ mod sample;
 mod span;
 mod step;
 mod tally;
+mod tensor;
 mod upload;
 
 pub use absence::OpenError;

@@ -63,6 +63,11 @@ impl Linear {
         (each * self.multiprocessors).div_ceil(tiles).min(slices)
     }
 
+    /// Whether so many rows are more than a few.
+    pub(crate) fn tiles(&self, rows: usize, inputs: usize) -> bool {
+        Shape::of(rows, inputs, self.shared_bytes) != Shape::Skinny
+    }
+
     pub(crate) fn launch(
         &self,
         queue: &Queue,

@@ -10,7 +10,7 @@ use crate::job::Shape;
 use crate::memory::Memory;
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
-use crate::{DeviceInfo, OpenError};
+use crate::{DeviceInfo, OpenError, pipelined};
 
 /// Most experts of a layer: what a block keeps of a position's scores.
 const EXPERTS_MAX: usize = 1024;
@@ -40,6 +40,8 @@ pub(crate) struct RouteKernels {
     count: Function,
     place: Function,
     shared_bytes: usize,
+    /// Whether products are those of [`pipelined`].
+    pipelined: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -175,6 +177,7 @@ impl RouteKernels {
             count: modules.function("route_many", "route_count")?,
             place: modules.function("route_many", "route_place")?,
             shared_bytes: info.shared_bytes,
+            pipelined: pipelined::are_for(info),
         })
     }
 
@@ -189,7 +192,7 @@ impl RouteKernels {
         assert_eq!(routes.router, router, "routes are those of the router");
         assert!(scores.rows() <= routes.capacity, "positions of routes");
         routes.positions = scores.rows();
-        routes.shape = tile(routes.choices() / router.experts, self.shared_bytes);
+        routes.shape = self.tile(routes.choices() / router.experts);
         let params = Route {
             scores: scores.held(Element::F32),
             weights: routes.weights(),
@@ -237,21 +240,22 @@ impl RouteKernels {
             queue.launch(self.sort, Grid { shared, ..Grid::new((1, 1), THREADS) }, params);
         }
     }
+
+    /// The shape for as many choices as an expert has on average: most experts fill one tile.
+    fn tile(&self, choices: usize) -> Shape {
+        match choices {
+            0..=3 => Shape::Skinny,
+            _ if self.pipelined => Shape::Tiled(pipelined::expert_rows(choices)),
+            4..=10 => Shape::Tiled(16),
+            11..=22 => Shape::Tiled(32),
+            23..=44 => Shape::Tiled(64),
+            _ => Shape::largest(self.shared_bytes),
+        }
+    }
 }
 
 /// Bytes of a bit for each expert and position.
 const fn bits(positions: usize, experts: usize) -> usize {
     // An odd number of words for each expert.
     4 * (positions.div_ceil(32) | 1) * experts
-}
-
-/// The shape for as many choices as an expert has on average: most experts fill one tile.
-fn tile(choices: usize, shared_bytes: usize) -> Shape {
-    match choices {
-        0..=3 => Shape::Skinny,
-        4..=10 => Shape::Tiled(16),
-        11..=22 => Shape::Tiled(32),
-        23..=44 => Shape::Tiled(64),
-        _ => Shape::largest(shared_bytes),
-    }
 }

@@ -17,3 +17,18 @@ __device__ __forceinline__ uint32_t pair(float low, float high) {
     __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
     return *reinterpret_cast<uint32_t*>(&both);
 }
+
+__device__ __forceinline__ float silu(float x) {
+    return x / (1.0f + expf(-x));
+}
+
+__device__ __forceinline__ float gelu(float x) {
+    // The square root of 2 / pi.
+    float inner = 0.7978845608028654f * fmaf(0.044715f * x * x, x, x);
+    return 0.5f * x * (1.0f + tanhf(inner));
+}
+
+// What a gated MLP hands on.
+__device__ __forceinline__ bf16 gated(float gate, float up, bool is_gelu) {
+    return __float2bfloat16_rn((is_gelu ? gelu(gate) : silu(gate)) * up);
+}

@@ -25,9 +25,13 @@ struct Job {
         return x + static_cast<size_t>(row) * inputs;
     }
     __device__ void store(int i, int output, float value) const {
-        if (i < count && output < outputs) {
-            out[static_cast<size_t>(first + i) * width + output] =
-                bias ? value + bias[output] : value;
+        if (i < count) {
+            store_at(first + i, output, value);
+        }
+    }
+    __device__ void store_at(int row, int output, float value) const {
+        if (output < outputs) {
+            out[static_cast<size_t>(row) * width + output] = bias ? value + bias[output] : value;
         }
     }
 };

@@ -55,6 +55,28 @@ __device__ __forceinline__ void copy_bulk(void* to, const void* from, int bytes,
         : "memory");
 }
 
+// Rows in device memory, and how boxes of them lie in shared memory: what the driver makes of both.
+struct alignas(64) TensorMap {
+    uint64_t words[16];
+};
+
+// Copies a box, from a column and a row on; what is beyond the last is zero.
+__device__ __forceinline__ void copy_box(void* to, const TensorMap& map, int col, int row,
+                                         Barrier& barrier) {
+    auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+        "[%0], [%1, {%2, %3}], [%4];" ::"r"(address),
+        "l"(&map), "r"(col), "r"(row), "r"(barrier.address())
+        : "memory");
+}
+
+// Has the thread arrive when all copies have come that it asked for before, one by one.
+__device__ __forceinline__ void copies_arrive(Barrier& barrier) {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier.address())
+                 : "memory");
+}
+
 // A place in a ring of stages, and the parity of the turn.
 struct Turn {
     int stage = 0, parity = 0;
