@@ -236,7 +236,7 @@ impl Books {
         let weights: u32 = present.iter().map(|&id| self.tables.get(id).weight).sum();
         let part = |total: u32| (total * self.tables.get(id).weight / weights).max(1);
         self.tables.get(id).kv_per_mille < 1_000
-            || before.tenants[&id].seats > part(self.limits.rows_max)
+            || before.tenants[&id].seats.max(after.tenants[&id].seats) > part(self.limits.rows_max)
             || before.blocks_of(id).max(after.blocks_of(id)) > part(self.limits.num_blocks)
     }
 }
