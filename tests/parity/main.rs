@@ -20,6 +20,7 @@ mod floats;
 #[path = "../golden/forced.rs"]
 mod forced;
 mod formats;
+mod fused;
 mod gates;
 mod models;
 #[path = "../../engine/executor/tests/engine/naive.rs"]

@@ -1,14 +1,12 @@
 // Products with the weight of the expert that each choice is of, and what comes before and after:
 // the sum of a position's experts.
+#include "device/experts.cuh"
 #include "device/skinny.cuh"
 #include "device/tiled.cuh"
 
-struct Experts {
-    Job job;              // `weight` is the first expert's; `rows` the position of each choice, or null
-    const int4* tiles;    // expert, first choice, number of choices
-    const int* num_tiles;
-    size_t expert_bytes;  // from one expert's weight to the next one's
-};
+// Units that a block's warps fetch ahead: so few that many blocks fit beside each other.
+template <class Format>
+constexpr int AHEAD = Format::BYTES > 1024 ? 2 : 4;
 
 __device__ __forceinline__ bool part(const Experts& p, Job& job) {
     release_next();
@@ -16,24 +14,21 @@ __device__ __forceinline__ bool part(const Experts& p, Job& job) {
     if (blockIdx.y >= *p.num_tiles) {
         return false;
     }
-    int4 tile = p.tiles[blockIdx.y];
-    job = p.job;
-    job.weight += tile.x * p.expert_bytes;
-    job.first = tile.y;
-    job.count = tile.z;
+    job = p.of(p.tiles[blockIdx.y]);
     return true;
 }
 
 extern __shared__ __align__(1024) uint8_t room[];
 
 // Grid: tiles of outputs, tiles of choices. A block has a warp for each slice.
-#define SKINNY(NAME, FORMAT, NT)                                                       \
-    extern "C" __global__ void __launch_bounds__(256)                                  \
-        experts_skinny_##NT##_##NAME(const __grid_constant__ Experts p) {              \
-        Job job;                                                                       \
-        if (part(p, job)) {                                                            \
-            product_skinny<FORMAT, NT, false>(job, blockIdx.x, reinterpret_cast<bf16*>(room)); \
-        }                                                                              \
+#define SKINNY(NAME, FORMAT)                                                        \
+    extern "C" __global__ void __launch_bounds__(256)                               \
+        experts_skinny_1_##NAME(const __grid_constant__ Experts p) {                \
+        Job job;                                                                    \
+        if (part(p, job)) {                                                         \
+            const int tile = blockIdx.x;                                            \
+            store(job, tile, Streamed<FORMAT, 1, AHEAD<FORMAT>, false>::run(job, {tile}, room)); \
+        }                                                                           \
     }
 // Grid: groups of as many tiles of outputs as warps, tiles of choices.
 #define TILED(NAME, FORMAT, NT, WARPS)                                        \
@@ -45,7 +40,7 @@ extern __shared__ __align__(1024) uint8_t room[];
         }                                                                     \
     }
 #define ALL(NAME, FORMAT)       \
-    SKINNY(NAME, FORMAT, 1)     \
+    SKINNY(NAME, FORMAT)        \
     TILED(NAME, FORMAT, 2, 4)   \
     TILED(NAME, FORMAT, 4, 4)   \
     TILED(NAME, FORMAT, 8, 4)   \

@@ -18,12 +18,13 @@ __device__ __forceinline__ Job part(const Job& all) {
 extern __shared__ __align__(1024) uint8_t room[];
 
 // Grid: groups of rows, tiles of outputs. A block has a warp for each slice.
-#define SKINNY(NAME, FORMAT, NT)                                                     \
-    extern "C" __global__ void __launch_bounds__(256)                                \
-        linear_skinny_##NT##_##NAME(const __grid_constant__ Linear p) {              \
-        release_next();                                                              \
-        product_skinny<FORMAT, NT, true>(part<8 * NT>(p.job), blockIdx.y,            \
-                                         reinterpret_cast<bf16*>(room));             \
+#define SKINNY(NAME, FORMAT)                                                               \
+    extern "C" __global__ void __launch_bounds__(256)                                      \
+        linear_skinny_1_##NAME(const __grid_constant__ Linear p) {                         \
+        release_next();                                                                    \
+        const Job job = part<8>(p.job);                                                    \
+        const int tile = blockIdx.y;                                                       \
+        store(job, tile, Streamed<FORMAT, 1, 4, true>::run(job, {tile}, room));            \
     }
 // Grid: groups of rows, groups of as many tiles of outputs as warps, groups of slices.
 #define TILED(NAME, FORMAT, NT, WARPS)                                                       \
@@ -34,7 +35,7 @@ extern __shared__ __align__(1024) uint8_t room[];
                                       p.shared, true);                                       \
     }
 #define ALL(NAME, FORMAT)       \
-    SKINNY(NAME, FORMAT, 1)     \
+    SKINNY(NAME, FORMAT)        \
     TILED(NAME, FORMAT, 2, 4)   \
     TILED(NAME, FORMAT, 4, 4)   \
     TILED(NAME, FORMAT, 8, 4)   \

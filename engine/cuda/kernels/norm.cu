@@ -1,7 +1,6 @@
 // Root-mean-square norms, of rows as they are, of sums with a residual, and of sums of experts with
 // one.
-#include "device/activation.cuh"
-#include "device/reduce.cuh"
+#include "device/norm.cuh"
 #include "ptx/order.cuh"
 
 struct Norm {
@@ -19,7 +18,7 @@ struct Norm {
     int half;              // x is bf16
 };
 
-constexpr int THREADS = 512;
+constexpr int THREADS = NORM_THREADS;
 // Columns of a thread that stay in registers.
 constexpr int KEPT = 8;
 
@@ -100,6 +99,37 @@ extern "C" __global__ void __launch_bounds__(THREADS) rms_norm(const __grid_cons
                 }
                 p.out[row + col] = __float2bfloat16_rn(value * scale * by);
             }
+        }
+    }
+}
+
+// The same of a row that stays in registers, with nothing to be added.
+extern "C" __global__ void __launch_bounds__(THREADS) norm_alone(const __grid_constant__ Normed p) {
+    const size_t row = static_cast<size_t>(blockIdx.x) * p.width;
+    float x[KEPT], weight[KEPT];
+    float squares = 0.0f;
+    release_next();
+#pragma unroll
+    for (int i = 0; i < KEPT; ++i) {
+        int col = i * THREADS + threadIdx.x;
+        weight[i] = col < p.width ? p.weight[col] : 0.0f;
+    }
+    wait_for_previous();
+#pragma unroll
+    for (int i = 0; i < KEPT; ++i) {
+        int col = i * THREADS + threadIdx.x;
+        x[i] = col < p.width ? p.x[row + col] : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < KEPT; ++i) {
+        squares = fmaf(x[i], x[i], squares);
+    }
+    const float scale = rsqrtf(block_sum(squares) / p.width + p.eps);
+#pragma unroll
+    for (int i = 0; i < KEPT; ++i) {
+        int col = i * THREADS + threadIdx.x;
+        if (col < p.width) {
+            p.out[row + col] = __float2bfloat16_rn(x[i] * scale * weight[i]);
         }
     }
 }

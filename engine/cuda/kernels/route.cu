@@ -1,68 +1,7 @@
 // Which experts the positions of a step go to, and the choices in the order of experts. A rank of
 // several has some of the experts, next to each other: only choices of these have a place.
-#include <cstdint>
-
-#include "device/reduce.cuh"
-#include "device/route.cuh"
+#include "device/choose.cuh"
 #include "ptx/order.cuh"
-
-struct Choice {
-    float share;
-    int expert;
-};
-
-// Room for one position: its shares, then its choices.
-__device__ __forceinline__ uint32_t* room_of(const Route& p, uint32_t* room, int which) {
-    return room + which * (p.num_experts + 2 * p.chosen);
-}
-
-// One position, by one warp; its experts go to `experts`. A share is a positive float, so that its
-// bits are in its order; of equal ones the first expert wins.
-__device__ void choose(const Route& p, int position, uint32_t* shares, int* experts) {
-    const int lane = threadIdx.x % 32;
-    auto choices = reinterpret_cast<Choice*>(shares + p.num_experts);
-    const float* scores = p.scores + static_cast<size_t>(position) * p.num_experts;
-    float most = -INFINITY;
-    for (int i = lane; i < p.num_experts; i += 32) {
-        shares[i] = __float_as_uint(scores[i]);
-        most = fmaxf(most, __uint_as_float(shares[i]));
-    }
-    most = warp_max(most);
-    float sum = 0.0f;
-    for (int i = lane; i < p.num_experts; i += 32) {
-        // What is not a number is larger than all.
-        float share = fabsf(expf(__uint_as_float(shares[i]) - most));
-        sum += share;
-        // Nothing is left of what was taken.
-        shares[i] = __float_as_uint(share) + 1;
-    }
-    sum = warp_sum(sum);
-    float taken = 0.0f;
-    for (int n = 0; n < p.chosen; ++n) {
-        uint32_t best = 0, at = ~0u;
-        for (int i = lane; i < p.num_experts; i += 32) {
-            if (shares[i] > best) {
-                best = shares[i], at = i;
-            }
-        }
-        const uint32_t largest = __reduce_max_sync(~0u, best);
-        const uint32_t expert = __reduce_min_sync(~0u, best == largest ? at : ~0u);
-        const float share = __uint_as_float(largest - 1);
-        taken += share;
-        if (at == expert) {
-            shares[expert] = 0;
-        }
-        if (lane == n % 32) {
-            choices[n] = {share, static_cast<int>(expert)};
-        }
-        __syncwarp();
-    }
-    const float of = p.normalised ? taken : sum;
-    for (int n = lane; n < p.chosen; n += 32) {
-        p.weights[position * p.chosen + n] = choices[n].share / of;
-        experts[n] = held(p, choices[n].expert);
-    }
-}
 
 extern __shared__ uint32_t room[];
 
@@ -72,7 +11,8 @@ extern "C" __global__ void __launch_bounds__(128) route_choose(const __grid_cons
     wait_for_previous();
     const int warp = threadIdx.x / 32, position = blockIdx.x * 4 + warp;
     if (position < p.positions) {
-        choose(p, position, room_of(p, room, warp), p.experts + position * p.chosen);
+        auto choices = reinterpret_cast<Choice*>(room) + warp * p.chosen;
+        choose(p, p.scores, position, choices, p.experts + position * p.chosen);
     }
 }
 
@@ -155,49 +95,10 @@ extern "C" __global__ void __launch_bounds__(1024) route_sort(const __grid_const
     }
 }
 
-// Both, for few positions: a warp for each, then a thread for each choice, which counts those that
-// come before it.
-extern "C" __global__ void __launch_bounds__(1024) route_few(const __grid_constant__ Route p) {
+// Both, for few positions.
+extern "C" __global__ void __launch_bounds__(1024)
+    route_few_positions(const __grid_constant__ Route p) {
     release_next();
     wait_for_previous();
-    const int warp = threadIdx.x / 32, all = p.positions * p.chosen;
-    auto experts = reinterpret_cast<int*>(room);
-    int* starts = experts + all;
-    if (warp < p.positions) {
-        choose(p, warp, room_of(p, reinterpret_cast<uint32_t*>(starts + all), warp),
-               experts + warp * p.chosen);
-    }
-    __syncthreads();
-    const int mine = threadIdx.x;
-    if (all == 0 && mine == 0) {
-        *p.num_tiles = 0;
-    }
-    int place = 0, nth = 0, together = 0;
-    if (mine < all) {
-        const uint32_t expert = experts[mine];
-        // A position chooses an expert once, and choices are in the order of positions; those of
-        // experts elsewhere come last.
-        for (int other = 0; other < all; ++other) {
-            const uint32_t its = experts[other];
-            place += its < expert || (its == expert && other < mine);
-            nth += its == expert && other < mine;
-            together += its == expert;
-        }
-        p.rows[place] = mine / p.chosen;
-        p.places[mine] = experts[mine] == ELSEWHERE ? ELSEWHERE : place;
-        starts[place] = experts[mine] != ELSEWHERE && nth % p.tile == 0;
-    }
-    __syncthreads();
-    if (mine < all) {
-        int tile = 0;
-        for (int before = 0; before < place; ++before) {
-            tile += starts[before];
-        }
-        if (starts[place]) {
-            p.tiles[tile] = make_int4(experts[mine], place, min(p.tile, together - nth), 0);
-        }
-        if (place + 1 == all) {
-            *p.num_tiles = tile + starts[place];
-        }
-    }
+    route_few(p, p.scores, room);
 }

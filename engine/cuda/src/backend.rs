@@ -1,6 +1,10 @@
 //! [`CudaBackend`]: every operation is enqueued in the order they are called.
 #![expect(unsafe_code, reason = "launches a kernel and a copy")]
 
+mod buffers;
+mod captures;
+mod share;
+
 use std::sync::Arc;
 
 use engine_backend::{
@@ -9,19 +13,21 @@ use engine_backend::{
 };
 
 use crate::OpenError;
-use crate::buffer::{Buffer, Element, Vector};
+use crate::buffer::{Buffer, Vector};
 use crate::cache::Cache;
 use crate::device::{self, DeviceInfo};
 use crate::event::{Done, LOGPROB_WORDS};
 use crate::experts::{ExpertSum, Experts};
 use crate::fault::device_error;
 use crate::format::{Format, WeightType};
-use crate::graph::{Graph, Graphs, Turn};
+use crate::graph::{Graphs, Turn};
 use crate::kernels::Kernels;
 use crate::matrix::Matrix;
 use crate::module::Modules;
+use crate::norm::Normed;
 use crate::pack::{Packer, Rounding};
-use crate::peers::{Peers, PeersId};
+use crate::peers::Peers;
+use crate::put_off::{Product, PutOff};
 use crate::queue::Queue;
 use crate::ranks::exchange;
 use crate::rope::{HeadNorms, Turning};
@@ -40,12 +46,9 @@ pub struct CudaBackend {
     kernels: Kernels,
     /// The caches that were made: steps have room for the attention over any of them.
     caches: Vec<CacheShape>,
-    /// Norms that the rotation after them does on its way.
-    norms: Option<HeadNorms>,
-    /// A rotation that the attention after it does on its way.
-    turning: Option<Turning>,
-    /// A sum that the norm after it does on its way.
-    sum: Option<ExpertSum>,
+    put_off: PutOff,
+    /// The routes that the last kernel read and did not write.
+    routed: Option<u64>,
     graphs: Graphs,
     /// Of the last step, if it was recorded and none was staged after it.
     before: Option<Arc<Slot>>,
@@ -80,28 +83,12 @@ impl CudaBackend {
             packer,
             kernels,
             caches: Vec::new(),
-            norms: None,
-            turning: None,
-            sum: None,
+            put_off: PutOff::default(),
+            routed: None,
             graphs: Graphs::default(),
             before: None,
             since: None,
         })
-    }
-
-    /// The same backend, before it is asked for anything, with the share of one of several ranks.
-    /// What all have together it can say only once it has joined them.
-    #[must_use]
-    pub fn with_rank(self, rank: Rank) -> Self {
-        Self { rank, ..self }
-    }
-
-    /// Waits until all ranks have come this far with the same id, and knows them from then on.
-    ///
-    /// # Errors
-    /// NCCL's.
-    pub fn join(self, id: PeersId) -> Result<Self, OpenError> {
-        Ok(Self { peers: Some(Peers::join(self.rank, id)?), ..self })
     }
 
     /// What plain weights become that are made from now on.
@@ -122,61 +109,6 @@ impl CudaBackend {
         &self.info
     }
 
-    /// Fills a buffer with `rows` rows from the host, held as `element`.
-    ///
-    /// # Errors
-    /// The device's.
-    ///
-    /// # Panics
-    /// If there are not as many values, or the buffer has no room for them.
-    pub fn write(
-        &self,
-        buffer: &mut Buffer,
-        rows: usize,
-        element: Element,
-        values: &[f32],
-    ) -> Result<(), BackendError> {
-        buffer.fill(&self.queue, rows, element, values)
-    }
-
-    /// Sets every byte of a buffer, those of rows that are not in use too.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn poison(&self, buffer: &Buffer, byte: u8) -> Result<(), BackendError> {
-        buffer.poison(&self.queue, byte)
-    }
-
-    /// What [`Backend::all_reduce`] does once it has what every rank has.
-    pub fn sum_parts(&mut self, ranks: usize, parts: &Buffer, out: &mut Buffer) {
-        self.kernels.ranks.sum(&self.queue, ranks, parts, out);
-    }
-
-    /// What [`Backend::all_gather`] does once it has what every rank has.
-    pub fn join_parts(&mut self, ranks: usize, parts: &Buffer, out: &mut Buffer) {
-        self.kernels.ranks.join(&self.queue, ranks, parts, out);
-    }
-
-    /// Captures what `enqueue` launches on this backend, without running it: operations of a staged
-    /// step, but neither staging nor recording. It holds for steps of the same sizes.
-    ///
-    /// # Errors
-    /// The driver's, and those of the operations.
-    pub fn capture(&mut self, enqueue: impl FnOnce(&mut Self)) -> Result<Graph, BackendError> {
-        self.settle();
-        Graph::begin(&self.queue).map_err(device_error)?;
-        enqueue(self);
-        self.settle();
-        let graph = Graph::end(&self.queue).map_err(device_error)?;
-        self.queue.faults().check()?;
-        graph.ok_or_else(|| BackendError::Device("a graph of nothing was captured".to_owned()))
-    }
-
-    /// Launches what was captured, as one.
-    pub fn replay(&mut self, graph: &Graph) {
-        self.queue.faults().note(graph.replay());
-    }
-
     /// Waits for everything that was enqueued.
     ///
     /// # Errors
@@ -188,15 +120,8 @@ impl CudaBackend {
 
     /// Does what was put off, before something may read or write what it is about.
     fn settle(&mut self) {
-        if let Some(norms) = self.norms.take() {
-            self.kernels.ropes.norm(&self.queue, norms);
-        }
-        if let Some(turning) = self.turning.take() {
-            self.kernels.ropes.launch(&self.queue, &turning);
-        }
-        if let Some(sum) = self.sum.take() {
-            self.kernels.experts.combine(&self.queue, sum);
-        }
+        self.routed = None;
+        self.put_off.settle(&self.kernels, &self.queue);
     }
 }
 
@@ -328,7 +253,10 @@ impl Backend for CudaBackend {
 
     fn rms_norm(&mut self, x: &Buffer, weight: &Vector, eps: f32, out: &mut Buffer) {
         self.settle();
-        self.kernels.norms.launch(&self.queue, (x, weight, eps), (None, None), out);
+        self.put_off.normed = Normed::put_off(x, (weight, eps), out);
+        if self.put_off.normed.is_none() {
+            self.kernels.norms.launch(&self.queue, (x, weight, eps), (None, None), out);
+        }
     }
 
     fn add_rms_norm(
@@ -339,14 +267,33 @@ impl Backend for CudaBackend {
         eps: f32,
         out: &mut Buffer,
     ) {
-        let sum = self.sum.take_if(|sum| sum.goes_to(x));
+        let sum = self.put_off.sum.take_if(|sum| sum.goes_to(x));
+        let product = self.put_off.product.take_if(|product| product.may_add(x, residual));
         self.settle();
+        if let Some(mut product) = product {
+            // Whoever reads the norm makes it; the sum with the residual is the product's.
+            self.put_off.normed = Normed::put_off(residual, (weight, eps), out);
+            if self.put_off.normed.is_some() {
+                product.add_to(residual);
+            }
+            product.launch(&self.queue);
+        }
+        if self.put_off.normed.is_some() {
+            return;
+        }
         self.kernels.norms.launch(&self.queue, (x, weight, eps), (sum, Some(residual)), out);
     }
 
     fn linear(&mut self, x: &Buffer, weight: &Matrix, bias: Option<&Vector>, out: &mut Buffer) {
+        let takes = self.kernels.residents.take(weight, x.rows());
+        let normed = self.put_off.normed.take_if(|normed| takes && normed.is_for_readers(x));
         self.settle();
-        self.kernels.product(&self.queue, (x, weight, bias), out);
+        if takes {
+            let product = self.kernels.residents.product((x, weight, bias), normed, out);
+            self.put_off.product = Some(Product::Linear(product));
+        } else {
+            self.kernels.product(&self.queue, (x, weight, bias), out);
+        }
     }
 
     fn head_rms_norm(
@@ -358,7 +305,7 @@ impl Backend for CudaBackend {
         eps: f32,
     ) {
         self.settle();
-        self.norms = Some(HeadNorms::new(qkv, heads, (query, key), eps));
+        self.put_off.head_norms = Some(HeadNorms::new(qkv, heads, (query, key), eps));
     }
 
     fn rope_and_store(
@@ -369,9 +316,9 @@ impl Backend for CudaBackend {
         rope: &Rope,
         cache: &mut Cache,
     ) {
-        let norms = self.norms.take_if(|norms| norms.are_of(qkv));
+        let norms = self.put_off.head_norms.take_if(|norms| norms.are_of(qkv));
         self.settle();
-        self.turning = Some(Turning::new((step, heads, rope), norms, qkv, cache));
+        self.put_off.turning = Some(Turning::new((step, heads, rope), norms, qkv, cache));
     }
 
     fn attend(
@@ -383,7 +330,7 @@ impl Backend for CudaBackend {
         out: &mut Buffer,
     ) {
         let joins = cache.tiled();
-        let turning = self.turning.take_if(|turning| joins && turning.is_of(qkv, cache));
+        let turning = self.put_off.turning.take_if(|turning| joins && turning.is_of(qkv, cache));
         self.settle();
         if let Some(turning) = turning.as_ref().filter(|_| !step.is_lone()) {
             self.kernels.ropes.launch(&self.queue, &turning.without_queries());
@@ -416,7 +363,68 @@ impl Backend for CudaBackend {
 
     fn combine(&mut self, x: &Buffer, routes: &Routes, out: &mut Buffer) {
         self.settle();
-        self.sum = Some(ExpertSum::new(x, routes, out));
+        self.put_off.sum = Some(ExpertSum::new(x, routes, out));
+    }
+
+    fn route_linear(
+        &mut self,
+        x: &Buffer,
+        weight: &Matrix,
+        scores: &mut Buffer,
+        router: Router,
+        routes: &mut Routes,
+    ) {
+        if !self.kernels.routers.takes(weight, x.rows(), router.chosen) {
+            self.linear(x, weight, None, scores);
+            return self.route(scores, router, routes);
+        }
+        let normed = self.put_off.normed.take_if(|normed| normed.is_for_readers(x));
+        self.settle();
+        let Kernels { routers, routes: kernels, .. } = &self.kernels;
+        let route = |scores: &Buffer| kernels.params(scores, router, routes);
+        routers.launch(&self.queue, (x, weight, normed), scores, route);
+    }
+
+    fn expert_gated(
+        &mut self,
+        x: &Buffer,
+        weight: &Experts,
+        routes: &Routes,
+        activation: Activation,
+        between: &mut Buffer,
+        out: &mut Buffer,
+    ) {
+        self.settle();
+        let Some(part) = self.kernels.mixtures.gate_and_up(weight, routes) else {
+            let how = (x, weight, routes, activation);
+            if !self.kernels.gated_experts(&self.queue, how, between, out) {
+                self.expert_linear(x, ExpertInput::Positions, weight, routes, between);
+                self.gated(between, activation, out);
+            }
+            return;
+        };
+        let how = (routes, activation);
+        self.kernels.mixtures.gated(&self.queue, (x, weight, part), how, out);
+        self.routed = Some(routes.tiles());
+    }
+
+    fn expert_sum(
+        &mut self,
+        x: &Buffer,
+        weight: &Experts,
+        routes: &Routes,
+        between: &mut Buffer,
+        out: &mut Buffer,
+    ) {
+        let Some((part, cut)) = self.kernels.mixtures.down(weight, routes) else {
+            self.expert_linear(x, ExpertInput::Choices, weight, routes, between);
+            return self.combine(between, routes, out);
+        };
+        let early = self.routed == Some(routes.tiles());
+        self.settle();
+        let how = (routes, cut, early);
+        let sum = self.kernels.mixtures.sum((x, weight, part), how, out);
+        self.put_off.product = Some(Product::Experts(sum));
     }
 
     fn gated_linear(
@@ -430,22 +438,6 @@ impl Backend for CudaBackend {
         self.settle();
         if !self.kernels.gated_product(&self.queue, (x, weight), activation, out) {
             self.linear(x, weight, None, between);
-            self.gated(between, activation, out);
-        }
-    }
-
-    fn expert_gated(
-        &mut self,
-        x: &Buffer,
-        weight: &Experts,
-        routes: &Routes,
-        activation: Activation,
-        between: &mut Buffer,
-        out: &mut Buffer,
-    ) {
-        self.settle();
-        if !self.kernels.gated_experts(&self.queue, (x, weight, routes, activation), between, out) {
-            self.expert_linear(x, ExpertInput::Positions, weight, routes, between);
             self.gated(between, activation, out);
         }
     }

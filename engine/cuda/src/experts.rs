@@ -175,6 +175,10 @@ impl Product {
             expert_bytes: part.format.bytes(part.outputs, inputs) as u64,
         }
     }
+
+    pub(crate) fn goes_to(&self, out: &Buffer) -> bool {
+        self.job.out == out.pointer()
+    }
 }
 
 impl ExpertSum {

@@ -4,6 +4,7 @@ use crate::OpenError;
 use crate::format::{Format, UNIT_INPUTS, UNIT_OUTPUTS, units};
 use crate::module::{Function, Modules};
 use crate::queue::Grid;
+use crate::skinny;
 
 /// Most bytes of shared memory with which two blocks fit beside each other.
 const SHARED_MAX: usize = 100 << 10;
@@ -34,6 +35,9 @@ pub(crate) enum Shape {
     Tiled(usize),
 }
 
+/// A kernel's instances for every format.
+pub(crate) struct Instances(Vec<Function>);
+
 /// One operation's kernels of every format, in every shape.
 pub(crate) struct Products(Vec<[Function; 5]>);
 
@@ -44,7 +48,7 @@ impl Shape {
     /// The one for so many rows that meet a weight, where a block may have so many bytes of shared
     /// memory.
     pub(crate) fn of(rows: usize, inputs: usize, shared_bytes: usize) -> Self {
-        let skinny = Self::Skinny.shared(Format::Bf16, inputs) <= SHARED_MAX;
+        let skinny = skinny::streamed_bytes(inputs, rows, 1) <= SHARED_MAX;
         match rows {
             0..=8 if skinny => Self::Skinny,
             0..=16 => Self::Tiled(16),
@@ -64,7 +68,7 @@ impl Shape {
     /// Rows that a block computes.
     pub(crate) const fn rows(self) -> usize {
         match self {
-            Self::Skinny => 8,
+            Self::Skinny => skinny::ROWS_MAX,
             Self::Tiled(rows) => rows,
         }
     }
@@ -94,7 +98,7 @@ impl Shape {
 
     fn shared(self, format: Format, inputs: usize) -> usize {
         match self {
-            Self::Skinny => 8 * 2 * (units(inputs) * UNIT_INPUTS + 8),
+            Self::Skinny => skinny::streamed_bytes(inputs, skinny::ROWS_MAX, 1),
             Self::Tiled(rows) => {
                 let warps = self.outputs() / UNIT_OUTPUTS;
                 let stage = warps * format.unit_bytes() + 2 * rows * UNIT_INPUTS;
@@ -103,6 +107,18 @@ impl Shape {
                 stages * stage.next_multiple_of(1024)
             }
         }
+    }
+}
+
+impl Instances {
+    /// Kernels named for the operation and the format.
+    pub(crate) fn load(modules: &Modules<'_>, image: &str, name: &str) -> Result<Self, OpenError> {
+        let of = |format: Format| modules.function(image, &format!("{name}_{}", format.name()));
+        Ok(Self(Format::ALL.into_iter().map(of).collect::<Result<_, _>>()?))
+    }
+
+    pub(crate) fn get(&self, format: Format) -> Function {
+        self.0[format as usize]
     }
 }
 

@@ -11,13 +11,16 @@ use crate::gated::Gates;
 use crate::job::Shape;
 use crate::linear::Linear;
 use crate::matrix::Matrix;
+use crate::mixture::Mixtures;
 use crate::module::{Function, Modules};
 use crate::norm::Norms;
 use crate::pipelined::{self, Pipelined};
 use crate::queue::{Grid, Queue};
 use crate::ranks::RankKernels;
+use crate::resident::Residents;
 use crate::rope::Ropes;
 use crate::route::{RouteKernels, Routes};
+use crate::router::Routers;
 use crate::sample::Samples;
 use crate::step::{Part, Step};
 use crate::tally::TallyKernels;
@@ -30,11 +33,14 @@ pub(crate) struct Kernels {
     pub(crate) experts: ExpertKernels,
     pub(crate) gates: Gates,
     pub(crate) linear: Linear,
+    pub(crate) mixtures: Mixtures,
     pub(crate) norms: Norms,
     /// Where the GPU is Hopper: products of more than a few rows.
     pub(crate) pipelined: Option<Pipelined>,
     pub(crate) ranks: RankKernels,
+    pub(crate) residents: Residents,
     pub(crate) ropes: Ropes,
+    pub(crate) routers: Routers,
     pub(crate) routes: RouteKernels,
     pub(crate) samples: Samples,
     stage: Function,
@@ -63,10 +69,13 @@ impl Kernels {
             experts: ExpertKernels::load(modules)?,
             gates: Gates::load(modules)?,
             linear: Linear::load(modules, queue, info)?,
+            mixtures: Mixtures::load(modules, info)?,
             norms: Norms::load(modules)?,
             pipelined: Pipelined::load(modules, info)?,
             ranks: RankKernels::load(modules)?,
+            residents: Residents::load(modules, info)?,
             ropes: Ropes::load(modules)?,
+            routers: Routers::load(modules, info)?,
             routes: RouteKernels::load(modules, info)?,
             samples: Samples::load(modules)?,
             stage: modules.function("stage", "stage")?,

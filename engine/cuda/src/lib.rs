@@ -22,11 +22,12 @@
 //! through NCCL, whose library is loaded when there is more than one.
 //!
 //! Overlap. A kernel may begin before the one ahead of it has ended, and waits by itself before it
-//! reads what another wrote; until then it asks for weights. Norms of heads and sums of experts are
-//! put off until the operation after them, which does them on its way if it can; so are rotations,
-//! which leave projections as they were if attention does them. The first kernel of a step begins
-//! when the step is staged and all earlier ones have ended, so kernels may read early what those
-//! wrote.
+//! reads what another wrote; until then it asks for weights, as many as fit on the device's
+//! multiprocessors, at a pace that leaves the memory to those who still read. Where rows are few, a
+//! step is as long as its kernels wait for each other: so what can be done on the way of another
+//! operation is put off until it is known which one comes after (`put_off.rs`). The first kernel of a
+//! step begins when the step is staged and all earlier ones have ended, so kernels may read early
+//! what those wrote.
 
 mod absence;
 mod attention;
@@ -47,6 +48,7 @@ mod linear;
 mod lone;
 mod matrix;
 mod memory;
+mod mixture;
 mod module;
 mod noise;
 mod norm;
@@ -55,11 +57,15 @@ mod peers;
 mod pieces;
 mod pinned;
 mod pipelined;
+mod put_off;
 mod queue;
 mod ranks;
+mod resident;
 mod rope;
 mod route;
+mod router;
 mod sample;
+mod skinny;
 mod span;
 mod step;
 mod tally;

@@ -7,6 +7,7 @@ use crate::matrix::Matrix;
 use crate::memory::Memory;
 use crate::module::Modules;
 use crate::queue::Queue;
+use crate::skinny;
 use crate::{DeviceInfo, OpenError};
 
 /// Bytes for the sums of slices that several blocks compute.
@@ -99,6 +100,9 @@ impl Linear {
             // Groups of rows that read the same weight are neighbours.
             let (groups, tiles) = (x.rows().div_ceil(shape.rows()), grid.blocks.0);
             grid.blocks = (groups, tiles, self.shares(shape, groups * tiles, inputs));
+            if shape == Shape::Skinny {
+                grid.shared = skinny::streamed_bytes(inputs, x.rows(), 1);
+            }
             // SAFETY: `x` and `out` have a row for each of `count`, as wide as the weight, whose
             // memory covers its outputs' units; sums and arrivals have room for every tile.
             unsafe { queue.launch(self.products.get(part.format, shape), grid, &params) };

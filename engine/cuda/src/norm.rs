@@ -4,11 +4,15 @@
 use crate::OpenError;
 use crate::buffer::{Buffer, Element, Vector};
 use crate::experts::ExpertSum;
+use crate::job::slices;
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
 
-/// The kernel.
-pub(crate) struct Norms(Function);
+/// The kernels.
+pub(crate) struct Norms {
+    norm: Function,
+    alone: Function,
+}
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -26,9 +30,72 @@ struct Norm {
     half: i32,
 }
 
+/// Rows that are to be normed, by whoever reads them; as in `kernels/device/norm.cuh`.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Normed {
+    x: u64,
+    weight: u64,
+    pub(crate) out: u64,
+    eps: f32,
+    rows: i32,
+    width: i32,
+}
+
+/// Most rows whose norm is put off.
+const NORMED_MAX: usize = 8;
+/// Most rows that every reader norms for itself: it is quicker than waiting for one that does.
+const SHARED_MAX: usize = 2;
+/// Most columns of them.
+const NORMED_WIDTH_MAX: usize = 4096;
+/// Slices of a product whose blocks have the threads for a norm.
+const NORMED_SLICES: usize = 8;
+
+impl Normed {
+    /// The norm of `x`, if it is worth while to put it off.
+    pub(crate) fn put_off(
+        x: &Buffer,
+        (weight, eps): (&Vector, f32),
+        out: &mut Buffer,
+    ) -> Option<Self> {
+        let (rows, width) = (x.rows(), x.width());
+        let few = (1..=NORMED_MAX).contains(&rows) && width <= NORMED_WIDTH_MAX;
+        if !few || slices(width) != NORMED_SLICES || x.element() != Element::F32 {
+            return None;
+        }
+        assert_eq!(out.width(), width, "width of a norm");
+        assert_eq!(weight.length(), width, "weight of a norm");
+        out.begin(rows, Element::Bf16);
+        let (x, weight, out) = (x.pointer(), weight.pointer(), out.pointer());
+        Some(Self { x, weight, out, eps, rows: rows as i32, width: width as i32 })
+    }
+
+    /// Whether it is the norm of `x`.
+    pub(crate) fn is_of(&self, x: &Buffer) -> bool {
+        self.x == x.pointer()
+    }
+
+    /// Whether whoever reads `out` had better make it.
+    pub(crate) fn is_for_readers(&self, out: &Buffer) -> bool {
+        self.out == out.pointer()
+            && self.rows as usize <= SHARED_MAX
+            && slices(self.width as usize) == NORMED_SLICES
+    }
+}
+
 impl Norms {
+    /// A norm that was put off, by itself.
+    pub(crate) fn norm(&self, queue: &Queue, normed: Normed) {
+        let grid = Grid::new((normed.rows as usize, 1), 512);
+        // SAFETY: all have as many rows as there are blocks, and are as wide.
+        unsafe { queue.launch(self.alone, grid, &normed) };
+    }
+
     pub(crate) fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
-        modules.function("norm", "rms_norm").map(Self)
+        Ok(Self {
+            norm: modules.function("norm", "rms_norm")?,
+            alone: modules.function("norm", "norm_alone")?,
+        })
     }
 
     /// `residual += x`, if there is one, then `out` is its norm, or that of `x`. Where `x` is yet
@@ -63,6 +130,6 @@ impl Norms {
         };
         // SAFETY: all have as many rows as there are blocks, and are as wide; a sum's places are
         // rows of its choices.
-        unsafe { queue.launch(self.0, Grid::new((rows, 1), 512), &params) };
+        unsafe { queue.launch(self.norm, Grid::new((rows, 1), 512), &params) };
     }
 }

@@ -15,6 +15,9 @@ use crate::{DeviceInfo, OpenError, pipelined};
 /// Most experts of a layer: what a block keeps of a position's scores.
 const EXPERTS_MAX: usize = 1024;
 
+/// Bytes that a block needs for each choice of the positions it chooses for.
+pub(crate) const ROOM_OF_CHOICE: usize = 16;
+
 /// Most positions whose choices one block sorts.
 const ONE_BLOCK_MAX: usize = 256;
 /// Positions of a block where there are more.
@@ -46,7 +49,7 @@ pub(crate) struct RouteKernels {
 
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Route {
+pub(crate) struct Route {
     scores: u64,
     weights: u64,
     experts: u64,
@@ -137,10 +140,12 @@ impl Routes {
         self.shape
     }
 
-    /// No step has more tiles.
+    /// No step has more tiles: one for each expert that somebody chose, and more where an expert
+    /// may have more choices than a tile.
     pub(crate) fn tiles_max(&self) -> usize {
         let choices = self.choices();
-        choices.min(self.held.len()) + choices / self.shape.rows()
+        let more = if self.positions > self.shape.rows() { choices / self.shape.rows() } else { 0 };
+        choices.min(self.held.len()) + more
     }
 
     /// The weight of each choice, position by position, the largest first.
@@ -168,12 +173,19 @@ impl Routes {
     }
 }
 
+impl Route {
+    /// Bytes of shared memory that a block needs that chooses for all positions.
+    pub(crate) const fn room(&self) -> usize {
+        ROOM_OF_CHOICE * (self.positions * self.chosen) as usize
+    }
+}
+
 impl RouteKernels {
     pub(crate) fn load(modules: &Modules<'_>, info: &DeviceInfo) -> Result<Self, OpenError> {
         Ok(Self {
             choose: modules.function("route", "route_choose")?,
             sort: modules.function("route", "route_sort")?,
-            few: modules.function("route", "route_few")?,
+            few: modules.function("route", "route_few_positions")?,
             count: modules.function("route_many", "route_count")?,
             place: modules.function("route_many", "route_place")?,
             shared_bytes: info.shared_bytes,
@@ -188,12 +200,18 @@ impl RouteKernels {
         router: Router,
         routes: &mut Routes,
     ) {
+        let params = self.params(scores, router, routes);
+        self.enqueue(queue, scores.rows(), router, &params);
+    }
+
+    /// What a kernel needs that chooses by `scores`.
+    pub(crate) fn params(&self, scores: &Buffer, router: Router, routes: &mut Routes) -> Route {
         assert_eq!(scores.width(), router.experts, "a score for each expert");
         assert_eq!(routes.router, router, "routes are those of the router");
         assert!(scores.rows() <= routes.capacity, "positions of routes");
         routes.positions = scores.rows();
         routes.shape = self.tile(routes.choices() / router.experts);
-        let params = Route {
+        Route {
             scores: scores.held(Element::F32),
             weights: routes.weights(),
             experts: routes.memory.at(routes.place(1)),
@@ -209,26 +227,25 @@ impl RouteKernels {
             tile: routes.shape.rows() as i32,
             first_held: routes.held.start as i32,
             num_held: routes.held.len() as i32,
-        };
-        self.enqueue(queue, scores.rows(), router, &params);
+        }
     }
 
     fn enqueue(&self, queue: &Queue, positions: usize, router: Router, params: &Route) {
         const THREADS: usize = 1024;
         const TOGETHER: usize = 4;
-        let Router { experts, chosen, .. } = router;
+        let chosen = router.chosen;
         let held = params.num_held as usize;
-        let shares = |positions: usize| 4 * positions * (experts + 2 * chosen);
         // SAFETY: there is a row of scores for each position, and so it is with the routes' arrays;
         // tiles have room for the most that there can be.
         unsafe {
             if positions <= THREADS / 32 && positions * chosen <= THREADS {
-                let shared = 8 * positions * chosen + shares(positions);
+                let shared = params.room();
                 queue.launch(self.few, Grid { shared, ..Grid::new((1, 1), THREADS) }, params);
                 return;
             }
             let grid = Grid::new((positions.div_ceil(TOGETHER), 1), 32 * TOGETHER);
-            queue.launch(self.choose, Grid { shared: shares(TOGETHER), ..grid }, params);
+            let shared = ROOM_OF_CHOICE * TOGETHER * chosen;
+            queue.launch(self.choose, Grid { shared, ..grid }, params);
             if positions > ONE_BLOCK_MAX {
                 let shared = 4 * held * (GROUP / 32 + 1);
                 let grid = Grid { shared, ..Grid::new((positions.div_ceil(GROUP), 1), 256) };

@@ -25,13 +25,27 @@ struct Job {
         return x + static_cast<size_t>(row) * inputs;
     }
     __device__ void store(int i, int output, float value) const {
+        store(i, output, value, nullptr, 0.0f);
+    }
+    // The same, and what comes of adding it to what stood `before` in the same place of `residual`, if
+    // there is one.
+    __device__ void store(int i, int output, float value, float* residual, float before) const {
         if (i < count) {
-            store_at(first + i, output, value);
+            store_at(first + i, output, value, residual, before);
         }
     }
-    __device__ void store_at(int row, int output, float value) const {
+    __device__ void store_at(int row, int output, float value, float* residual = nullptr,
+                             float before = 0.0f) const {
         if (output < outputs) {
-            out[static_cast<size_t>(row) * width + output] = bias ? value + bias[output] : value;
+            const size_t at = static_cast<size_t>(row) * width + output;
+            value = bias ? value + bias[output] : value;
+            out[at] = value;
+            if (residual) {
+                residual[at] = before + value;
+            }
         }
+    }
+    __device__ size_t place(int i, int output) const {
+        return static_cast<size_t>(first + i) * width + output;
     }
 };

@@ -31,3 +31,15 @@ template <int N>
 __device__ __forceinline__ void copies_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
+
+// Copies whole pieces of sixteen bytes that are read once to shared memory, by a warp.
+__device__ __forceinline__ void copy_once(uint8_t* to, const uint8_t* from, int bytes) {
+    const int lane = threadIdx.x % 32;
+    auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+#pragma unroll 4
+    for (int at = lane * 16; at < bytes; at += 512) {
+        asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(address + at),
+                     "l"(from + at)
+                     : "memory");
+    }
+}

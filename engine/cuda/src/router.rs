@@ -1,0 +1,98 @@
+//! A router for few positions: `route(x weight^T)`, in one kernel.
+#![expect(unsafe_code, reason = "launches kernels")]
+
+use crate::buffer::{Buffer, Element};
+use crate::format::UNIT_OUTPUTS;
+use crate::job::{Instances, Job, slice, slices};
+use crate::matrix::Matrix;
+use crate::module::Modules;
+use crate::norm::Normed;
+use crate::queue::{Grid, Queue};
+use crate::route::{ROOM_OF_CHOICE, Route};
+use crate::{DeviceInfo, OpenError, skinny};
+
+/// The least compute capability whose blocks see each other's shared memory.
+const CLUSTERS_MIN: (i32, i32) = (9, 0);
+/// Blocks of a kernel, as in `kernels/router.cu`.
+const BLOCKS: usize = 8;
+/// Bytes of shared memory that a block takes besides its own.
+const SHARED_SPARE: usize = 5 << 10;
+
+/// The kernels.
+pub(crate) struct Routers {
+    plain: Instances,
+    normed: Instances,
+    /// Of a block; none where there are no clusters.
+    shared_bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Router {
+    job: Job,
+    normed: Normed,
+    route: Route,
+}
+
+impl Routers {
+    pub(crate) fn load(modules: &Modules<'_>, info: &DeviceInfo) -> Result<Self, OpenError> {
+        let plain = Instances::load(modules, "router", "router")?;
+        let normed = Instances::load(modules, "router", "router_normed")?;
+        let shared_bytes =
+            if info.capability >= CLUSTERS_MIN { info.shared_bytes - SHARED_SPARE } else { 0 };
+        Ok(Self { plain, normed, shared_bytes })
+    }
+
+    /// Whether there is a kernel for so many positions, of which each chooses so many experts.
+    pub(crate) fn takes(&self, weight: &Matrix, positions: usize, chosen: usize) -> bool {
+        let [part] = &weight.parts[..] else { return false };
+        let threads = 32 * slices(weight.inputs);
+        (1..=skinny::ROWS_MAX).contains(&positions)
+            && positions * chosen <= threads
+            && weight.outputs <= BLOCKS * UNIT_OUTPUTS
+            && skinny::resident_bytes(part.format, weight.inputs, positions)
+                .max(ROOM_OF_CHOICE * positions * chosen)
+                <= self.shared_bytes
+    }
+
+    /// `scores = x weight^T`, and the routes by them. With `normed`, `x` is that norm, still to be
+    /// made.
+    pub(crate) fn launch(
+        &self,
+        queue: &Queue,
+        (x, weight, normed): (&Buffer, &Matrix, Option<Normed>),
+        scores: &mut Buffer,
+        route: impl FnOnce(&Buffer) -> Route,
+    ) {
+        let Matrix { outputs, inputs, ref parts } = *weight;
+        let part = &parts[0];
+        assert_eq!(x.width(), inputs, "inputs of a router");
+        assert_eq!(scores.width(), outputs, "a score for each expert");
+        scores.begin(x.rows(), Element::F32);
+        let job = Job {
+            weight: part.memory.at(0),
+            x: x.held(Element::Bf16),
+            rows: 0,
+            out: scores.pointer(),
+            bias: 0,
+            first: 0,
+            count: x.rows() as i32,
+            inputs: inputs as i32,
+            outputs: outputs as i32,
+            width: outputs as i32,
+            slice: slice(inputs) as i32,
+        };
+        let route = route(scores);
+        let shared = skinny::resident_bytes(part.format, inputs, x.rows());
+        let grid = Grid {
+            shared: shared.max(route.room()),
+            ..Grid::new((BLOCKS, 1), 32 * slices(inputs))
+        };
+        let kernels = if normed.is_some() { &self.normed } else { &self.plain };
+        let normed = normed.unwrap_or_default();
+        let params = Router { job, normed, route };
+        // SAFETY: `x` and `scores` have a row for each position; the weight's memory covers its
+        // outputs' units; the routes have room for each position's choices.
+        unsafe { queue.launch(kernels.get(part.format), grid, &params) };
+    }
+}
