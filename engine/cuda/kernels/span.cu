@@ -165,10 +165,10 @@ struct Tile {
         for (int chunk = 1; chunk < chunks; ++chunk) {
             const int start = work.begin + chunk * CHUNK;
             room.full[0][of_keys.stage].wait(of_keys.parity);
-            room.full[1][of_values.stage].wait(of_values.parity);
             await_turn(group);
             products_begin();
             score(room.queries[group], room.keys[of_keys.stage], scores);
+            room.full[1][of_values.stage].wait(of_values.parity);
             add_values(room.values[of_values.stage], shares, fresh, sums);
             pass_turn(group);
             fresh = false;

@@ -56,12 +56,10 @@ struct Attention {
 // thirty-two of them at a time.
 __device__ __forceinline__ Span find_span(const Attention& p, int& tile, int queries) {
     const int lane = threadIdx.x % 32;
-    Span span = {};
-    for (int base = 0; base < p.span_count; base += 32) {
+    for (int base = 0;; base += 32) {
         int tiles = 0;
         if (base + lane < p.span_count) {
-            span = p.spans[base + lane];
-            tiles = (span.count * p.sharing() + queries - 1) / queries;
+            tiles = (p.spans[base + lane].count * p.sharing() + queries - 1) / queries;
         }
         int upto = tiles;
 #pragma unroll
@@ -69,19 +67,14 @@ __device__ __forceinline__ Span find_span(const Attention& p, int& tile, int que
             const int others = __shfl_up_sync(~0u, upto, offset);
             upto += lane >= offset ? others : 0;
         }
-        const uint32_t later = __ballot_sync(~0u, upto > tile);
-        if (later != 0) {
-            const int which = __ffs(later) - 1;
-            tile -= __shfl_sync(~0u, upto - tiles, which);
-            span.first = __shfl_sync(~0u, span.first, which);
-            span.count = __shfl_sync(~0u, span.count, which);
-            span.start = __shfl_sync(~0u, span.start, which);
-            span.blocks = __shfl_sync(~0u, span.blocks, which);
-            return span;
+        // From one lane to all, so that what follows is known to be the same for all.
+        const int which = __shfl_sync(~0u, __popc(__ballot_sync(~0u, upto <= tile)), 0);
+        if (which < 32 || base + 32 >= p.span_count) {
+            tile = __shfl_sync(~0u, tile - __shfl_sync(~0u, upto - tiles, which % 32), 0);
+            return p.spans[base + which % 32];
         }
         tile -= __shfl_sync(~0u, upto, 31);
     }
-    return span;
 }
 
 // Where nothing was seen yet, everything is zero, whatever it is relative to.
