@@ -106,7 +106,7 @@ fn exact_bytes(family: &str) -> usize {
 }
 
 /// Logits along the reference's own continuations, against plain loops that round in the same
-/// places.
+/// places but for scales of codes, which are bf16 on the device.
 #[test]
 fn a_trained_mixture_s_logits_are_those_of_plain_loops() {
     let Some(cuda) = gpu() else { return };
@@ -131,7 +131,7 @@ fn a_trained_mixture_s_logits_are_those_of_plain_loops() {
     let part = |share: f64| errors[((errors.len() - 1) as f64 * share) as usize];
     let [half, most, all] = [0.5, 0.95, 1.0].map(part);
     println!("largest errors of positions: {half}, {most}, {all}");
-    assert!(half < 0.2 && most < 0.8, "largest errors of positions: {half}, {most}, {all}");
+    assert!(half < 0.3 && most < 0.8, "largest errors of positions: {half}, {most}, {all}");
 }
 
 pub(crate) fn one_by_one(engine: &mut BackendExecutor<CudaBackend>, text: Text) -> Vec<Vec<f32>> {
