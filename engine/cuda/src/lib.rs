@@ -25,8 +25,8 @@
 //! reads what another wrote; until then it asks for weights, as many as fit on the device's
 //! multiprocessors, at a pace that leaves the memory to those who still read. Where rows are few, a
 //! step is as long as its kernels wait for each other: so what can be done on the way of another
-//! operation is put off until it is known which one comes after (`put_off.rs`). The first kernel of a
-//! step begins when the step is staged and all earlier ones have ended, so kernels may read early
+//! operation is put off until it is known which one comes after (`put_off.rs`). The first kernel of
+//! a step begins when the step is staged and all earlier ones have ended, so kernels may read early
 //! what those wrote.
 
 mod absence;
