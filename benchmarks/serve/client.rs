@@ -24,13 +24,14 @@ pub(crate) fn status(port: u16, path: &str) -> Result<u16> {
     read_status(&mut get(port, path)?)
 }
 
-/// The value of a metric without labels; `None` where the server has none of that name.
+/// The value of a metric, whatever its labels, the first of that name; `None` where the server has
+/// none.
 pub(crate) fn metric(port: u16, name: &str) -> Result<Option<f64>> {
     for line in get(port, "/metrics")?.lines() {
-        if let Some((found, value)) = line?.split_once(' ')
-            && found == name
-        {
-            return Ok(Some(value.trim().parse()?));
+        let line = line?;
+        let Some((found, value)) = line.rsplit_once(' ') else { continue };
+        if found.split('{').next() == Some(name) {
+            return Ok(Some(value.parse()?));
         }
     }
     Ok(None)

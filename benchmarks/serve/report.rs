@@ -52,7 +52,7 @@ pub(crate) fn print(table: &Table, clients: &[usize], file_bytes: Option<u64>) {
         "| clients | server | output tok/s | min..max | ratio | TTFT ms p50 | p99 | ITL ms p50 | p99 \
          | TPOT ms p50 | idle % |"
     );
-    println!("| ---: | --- | {}", "---: | ".repeat(9));
+    println!("| ---: | --- |{}", " ---: |".repeat(9));
     for &count in clients {
         for &server in &servers {
             let samples = &table.rates[&(server, count)];
