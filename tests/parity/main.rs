@@ -36,11 +36,26 @@ mod rows;
 mod tallies;
 mod weights;
 
+use std::cell::RefCell;
+
 use engine_cuda::{CudaBackend, OpenError};
+use parking_lot::{Mutex, MutexGuard};
+
+/// Whose turn it is. While one backend's launches are captured, no other of the process may wait
+/// for the device.
+static TURN: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// A test has its turn until its thread ends.
+    static HELD: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+}
 
 /// A backend, or the word that there is none.
 #[expect(clippy::print_stderr, reason = "says that a test was left out")]
 fn gpu() -> Option<CudaBackend> {
+    HELD.with(|held| {
+        held.borrow_mut().get_or_insert_with(|| TURN.lock());
+    });
     match CudaBackend::new() {
         Ok(backend) => Some(backend),
         Err(absent @ (OpenError::NoKernels | OpenError::NoDriver | OpenError::NoDevice)) => {
