@@ -196,6 +196,7 @@ impl ApiError {
 
     fn rejected(rejected: Rejected, prompt: &str) -> Self {
         let message = rejected.to_string();
+        let retry_after = rejected.retry_after_us().map_or(RETRY_SOON, whole_seconds);
         match rejected {
             Rejected::ContextExceeded { .. }
             | Rejected::ExceedsCache { .. }
@@ -206,12 +207,12 @@ impl ApiError {
             Rejected::Draining => Self::shutting_down(),
             Rejected::EmptyPrompt => Self::bad_request("invalid_value", message).about(prompt),
             Rejected::QueueFull { .. } => {
-                Self::unavailable_for("server_overloaded", &message, RETRY_SOON)
+                Self::unavailable_for("server_overloaded", &message, retry_after)
             }
             Rejected::TenantQueueFull { .. } => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 let error = Self::new(status, SERVER_ERROR, "rate_limit_exceeded", message);
-                Self { retry_after: Some(RETRY_SOON), ..error }
+                Self { retry_after: Some(retry_after), ..error }
             }
             Rejected::UnknownTenant(_) => Self::bad_request("invalid_value", message),
         }
@@ -292,6 +293,12 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
+/// Seconds that a client is told to wait: none tells it to come back at once.
+fn whole_seconds(microseconds: u64) -> u32 {
+    const MOST: u64 = 3600;
+    microseconds.div_ceil(1_000_000).clamp(RETRY_SOON.into(), MOST) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use runtime::QueueBound;
@@ -329,14 +336,19 @@ mod tests {
         assert!(long.body.message.contains("9000") && long.body.message.contains("8192"));
 
         let bound = QueueBound::Requests(256);
-        let retry_after_us = None;
-        let full = Rejected::QueueFull { waiting: 256, bound, retry_after_us };
-        let full = rejected(full).into_response();
-        assert_eq!(full.status(), 503);
-        assert_eq!(full.headers().get(RETRY_AFTER).unwrap(), "1");
+        for (retry_after_us, seconds) in
+            [(None, "1"), (Some(10), "1"), (Some(2_000_001), "3"), (Some(u64::MAX), "3600")]
+        {
+            let full = Rejected::QueueFull { waiting: 256, bound, retry_after_us };
+            let full = rejected(full).into_response();
+            assert_eq!(full.status(), 503);
+            assert_eq!(full.headers().get(RETRY_AFTER).unwrap(), seconds);
 
-        let full = rejected(Rejected::TenantQueueFull { waiting: 256, bound, retry_after_us });
-        assert_eq!(full.status_code(), 429);
+            let full = Rejected::TenantQueueFull { waiting: 256, bound, retry_after_us };
+            let full = rejected(full).into_response();
+            assert_eq!(full.status(), 429);
+            assert_eq!(full.headers().get(RETRY_AFTER).unwrap(), seconds);
+        }
     }
 
     #[test]
