@@ -106,7 +106,7 @@ fn exact_bytes(family: &str) -> usize {
 }
 
 /// Logits along the reference's own continuations, against plain loops that round in the same
-/// places but for scales of codes, which are bf16 on the device.
+/// places, but for scales of codes, which the device keeps in bf16.
 #[test]
 fn a_trained_mixture_s_logits_are_those_of_plain_loops() {
     let Some(cuda) = gpu() else { return };
