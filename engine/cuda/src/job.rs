@@ -1,7 +1,9 @@
 //! What every product has in common: its parameters, and which shape of kernel computes it.
 
 use crate::OpenError;
+use crate::buffer::{Buffer, Element, Vector};
 use crate::format::{Format, UNIT_INPUTS, UNIT_OUTPUTS, units};
+use crate::matrix::{Matrix, Part};
 use crate::module::{Function, Modules};
 use crate::queue::Grid;
 use crate::skinny;
@@ -24,6 +26,30 @@ pub(crate) struct Job {
     pub(crate) outputs: i32,
     pub(crate) width: i32,
     pub(crate) slice: i32,
+}
+
+impl Job {
+    /// All rows of `x` with a part of a weight, whose outputs and biases lie where the part begins.
+    pub(crate) fn of_rows(
+        part: &Part,
+        (x, weight, bias): (&Buffer, &Matrix, Option<&Vector>),
+        out: &Buffer,
+    ) -> Self {
+        let first = 4 * part.first as u64;
+        Self {
+            weight: part.memory.at(0),
+            x: x.held(Element::Bf16),
+            rows: 0,
+            out: out.pointer() + first,
+            bias: bias.map_or(0, |bias| bias.pointer() + first),
+            first: 0,
+            count: x.rows() as i32,
+            inputs: weight.inputs as i32,
+            outputs: part.outputs as i32,
+            width: weight.outputs as i32,
+            slice: slice(weight.inputs) as i32,
+        }
+    }
 }
 
 /// How the rows of a product are cut.

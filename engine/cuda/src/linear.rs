@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "launches kernels")]
 
 use crate::buffer::{Buffer, Element, Vector};
-use crate::job::{Job, Products, Shape, slice, slices};
+use crate::job::{Job, Products, Shape, slices};
 use crate::matrix::Matrix;
 use crate::memory::Memory;
 use crate::module::Modules;
@@ -82,19 +82,7 @@ impl Linear {
         out.begin(x.rows(), Element::F32);
         let shape = Shape::of(x.rows(), inputs, self.shared_bytes);
         for part in &weight.parts {
-            let job = Job {
-                weight: part.memory.at(0),
-                x: x.held(Element::Bf16),
-                rows: 0,
-                out: out.pointer() + 4 * part.first as u64,
-                bias: bias.map_or(0, |bias| bias.pointer() + 4 * part.first as u64),
-                first: 0,
-                count: x.rows() as i32,
-                inputs: inputs as i32,
-                outputs: part.outputs as i32,
-                width: outputs as i32,
-                slice: slice(inputs) as i32,
-            };
+            let job = Job::of_rows(part, (x, weight, bias), out);
             let params = Product { job, sums: self.sums.at(0), arrivals: self.arrivals.at(0) };
             let mut grid = shape.grid(part.format, part.outputs, inputs);
             // Groups of rows that read the same weight are neighbours.

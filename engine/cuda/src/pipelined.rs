@@ -7,7 +7,7 @@ use engine_backend::{Activation, ExpertInput};
 use crate::buffer::{Buffer, Element, Vector};
 use crate::experts::{Experts, Product};
 use crate::format::{Format, UNIT_INPUTS, UNIT_OUTPUTS};
-use crate::job::{Job, slice};
+use crate::job::Job;
 use crate::matrix::{Matrix, Part};
 use crate::module::{Function, Modules};
 use crate::queue::{Grid, Queue};
@@ -214,19 +214,8 @@ impl Pipelined {
         out.begin(x.rows(), gate.element());
         for part in &weight.parts {
             let outputs = gate.outputs(part.outputs);
-            let job = Job {
-                weight: part.memory.at(0),
-                x: x.held(Element::Bf16),
-                rows: 0,
-                out: out.pointer() + 4 * part.first as u64,
-                bias: bias.map_or(0, |bias| bias.pointer() + 4 * part.first as u64),
-                first: 0,
-                count: x.rows() as i32,
-                inputs: weight.inputs as i32,
-                outputs: outputs as i32,
-                width: width as i32,
-                slice: slice(weight.inputs) as i32,
-            };
+            let whole = Job::of_rows(part, (x, weight, bias), out);
+            let job = Job { outputs: outputs as i32, width: width as i32, ..whole };
             let product = Product { job, tiles: 0, num_tiles: 0, expert_bytes: 0 };
             let plan = Plan::of(x.rows(), outputs, gate, self.multiprocessors);
             let tiles = plan.tiles(x.rows(), outputs, gate);

@@ -4,7 +4,7 @@
 
 use crate::buffer::{Buffer, Element, Vector};
 use crate::format::{Format, UNIT_OUTPUTS};
-use crate::job::{Instances, Job, slice, slices};
+use crate::job::{Instances, Job, slices};
 use crate::matrix::{Matrix, Part};
 use crate::module::{Function, Modules};
 use crate::norm::Normed;
@@ -86,19 +86,7 @@ impl Residents {
         let kernels = if normed.is_some() { &self.normed } else { &self.plain };
         let mut parts = [const { None }; PARTS_MAX];
         for (place, part) in parts.iter_mut().zip(&weight.parts) {
-            let job = Job {
-                weight: part.memory.at(0),
-                x: x.held(Element::Bf16),
-                rows: 0,
-                out: out.pointer() + 4 * part.first as u64,
-                bias: bias.map_or(0, |bias| bias.pointer() + 4 * part.first as u64),
-                first: 0,
-                count: x.rows() as i32,
-                inputs: inputs as i32,
-                outputs: part.outputs as i32,
-                width: outputs as i32,
-                slice: slice(inputs) as i32,
-            };
+            let job = Job::of_rows(part, (x, weight, bias), out);
             let mut normed = normed.unwrap_or_default();
             if part.first > 0 {
                 normed.out = 0;

@@ -3,7 +3,7 @@
 
 use crate::buffer::{Buffer, Element};
 use crate::format::UNIT_OUTPUTS;
-use crate::job::{Instances, Job, slice, slices};
+use crate::job::{Instances, Job, slices};
 use crate::matrix::Matrix;
 use crate::module::Modules;
 use crate::norm::Normed;
@@ -69,19 +69,7 @@ impl Routers {
         assert_eq!(x.width(), inputs, "inputs of a router");
         assert_eq!(scores.width(), outputs, "a score for each expert");
         scores.begin(x.rows(), Element::F32);
-        let job = Job {
-            weight: part.memory.at(0),
-            x: x.held(Element::Bf16),
-            rows: 0,
-            out: scores.pointer(),
-            bias: 0,
-            first: 0,
-            count: x.rows() as i32,
-            inputs: inputs as i32,
-            outputs: outputs as i32,
-            width: outputs as i32,
-            slice: slice(inputs) as i32,
-        };
+        let job = Job::of_rows(part, (x, weight, None), scores);
         let route = route(scores);
         let shared = skinny::resident_bytes(part.format, inputs, x.rows());
         let grid = Grid {
