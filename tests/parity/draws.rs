@@ -9,7 +9,7 @@ use engine_cuda::{CudaBackend, Element};
 use crate::dice::Dice;
 use crate::ends::numbers;
 use crate::gpu;
-use crate::tallies::{SIZES, assert_same, play, turns, with_any};
+use crate::tallies::{SIZES, Turn, assert_same, play, turns, with_any};
 
 fn layout(draws: &[Draw], dice: &mut Dice) -> StepLayout {
     let count = draws.len();
@@ -96,6 +96,18 @@ fn draws_are_the_cpu_s() {
     }
 }
 
+fn both_play_alike(cuda: &mut CudaBackend, sizes: (usize, usize), turns: &[Turn]) {
+    let expected = play(&mut CpuBackend::new(2), sizes, turns, |_, buffer, logits| {
+        buffer.set_rows(logits.len() / sizes.1);
+        buffer.values_mut().copy_from_slice(logits);
+    });
+    let found = play(cuda, sizes, turns, |cuda, buffer, logits| {
+        let rows = logits.len() / sizes.1;
+        cuda.write(buffer, rows, Element::F32, logits).expect("a working device");
+    });
+    assert_same(&found, &expected, turns);
+}
+
 #[test]
 fn penalties_and_log_probabilities_are_the_cpu_s() {
     let Some(mut cuda) = gpu() else { return };
@@ -103,15 +115,7 @@ fn penalties_and_log_probabilities_are_the_cpu_s() {
     for sizes in SIZES.into_iter().chain([(24, 151_936)]) {
         let any = |dice: &mut Dice| with_any(draw(dice), dice);
         let turns = turns(sizes, any, dice);
-        let expected = play(&mut CpuBackend::new(2), sizes, &turns, |_, buffer, logits| {
-            buffer.set_rows(logits.len() / sizes.1);
-            buffer.values_mut().copy_from_slice(logits);
-        });
-        let found = play(&mut cuda, sizes, &turns, |cuda, buffer, logits| {
-            let rows = logits.len() / sizes.1;
-            cuda.write(buffer, rows, Element::F32, logits).expect("a working device");
-        });
-        assert_same(&found, &expected, &turns);
+        both_play_alike(&mut cuda, sizes, &turns);
     }
 }
 
@@ -130,15 +134,7 @@ fn long_texts_are_told_in_pieces() {
         told.texts.extend((0..150_000).map(|_| dice.below(sizes.1) as u32));
         (tally.text, tally.num_prompt) = (first..told.texts.len(), dice.below(150_000));
     }
-    let expected = play(&mut CpuBackend::new(2), sizes, &turns, |_, buffer, logits| {
-        buffer.set_rows(logits.len() / sizes.1);
-        buffer.values_mut().copy_from_slice(logits);
-    });
-    let found = play(&mut cuda, sizes, &turns, |cuda, buffer, logits| {
-        let rows = logits.len() / sizes.1;
-        cuda.write(buffer, rows, Element::F32, logits).expect("a working device");
-    });
-    assert_same(&found, &expected, &turns);
+    both_play_alike(&mut cuda, sizes, &turns);
 }
 
 /// The next step reads what this one drew from the seats.
