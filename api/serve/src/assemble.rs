@@ -98,6 +98,7 @@ fn sampling(defaults: SamplingDefaults) -> Sampling {
         // A share of nothing still keeps the most likely token.
         top_p: defaults.top_p.unwrap_or(plain.top_p).max(f32::MIN_POSITIVE),
         min_p: defaults.min_p.unwrap_or(plain.min_p),
+        repetition_penalty: defaults.repetition_penalty.unwrap_or(plain.repetition_penalty),
         ..plain
     }
 }

@@ -84,6 +84,8 @@ pub struct SamplingDefaults {
     pub top_p: Option<f32>,
     /// The least probability, relative to that of the most likely token.
     pub min_p: Option<f32>,
+    /// What the logits of tokens that the text has are divided by, or multiplied with if negative.
+    pub repetition_penalty: Option<f32>,
 }
 
 impl TextAssets {

@@ -203,7 +203,8 @@ fn a_folder_is_served_and_inspected() {
 #[test]
 fn a_folder_says_how_tokens_are_drawn_where_a_request_does_not() {
     let desk = desk_with_folder();
-    desk.write("tiny/generation_config.json", r#"{"eos_token_id": 257, "temperature": 0.0}"#);
+    let said = r#"{"eos_token_id": 257, "temperature": 0.0, "repetition_penalty": 3.0}"#;
+    desk.write("tiny/generation_config.json", said);
     let server = Running::start(&desk, "tiny", &[]);
     let text = |more: Value| {
         let mut body = json!({"model": "tiny", "prompt": "x", "max_tokens": 32});
@@ -217,6 +218,8 @@ fn a_folder_says_how_tokens_are_drawn_where_a_request_does_not() {
     assert_eq!(text(json!({})), text(json!({})));
     assert_eq!(text(json!({})), text(json!({"temperature": 0})));
     assert_ne!(text(json!({})), text(json!({"temperature": 2, "seed": 1})));
+    assert_eq!(text(json!({})), text(json!({"repetition_penalty": 3})));
+    assert_ne!(text(json!({})), text(json!({"repetition_penalty": 1})));
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
 const GENERATION: &str = "generation_config.json";
+/// As requests may ask for it.
+const REPETITION_PENALTY_MAX: f32 = 100.0;
 
 /// Many times what the longest take.
 const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
@@ -106,7 +108,9 @@ fn template_file(path: &Path) -> Result<Option<String>, FileError> {
 
 fn sampling(config: &Config) -> Result<SamplingDefaults, FileError> {
     let number = |key: &str, range: RangeInclusive<f32>| match config.f32(key)? {
-        Some(found) if !range.contains(&found) => Err(out_of_range(key, found, &range)),
+        Some(found) if !range.contains(&found) => {
+            Err(out_of_range(key, found, format!("{} to {}", range.start(), range.end())))
+        }
         found => Ok(found),
     };
     Ok(SamplingDefaults {
@@ -114,11 +118,23 @@ fn sampling(config: &Config) -> Result<SamplingDefaults, FileError> {
         top_k: config.u32("top_k")?,
         top_p: number("top_p", 0.0..=1.0)?,
         min_p: number("min_p", 0.0..=1.0)?,
+        repetition_penalty: repetition_penalty(config)?,
     })
 }
 
-fn out_of_range(key: &str, found: impl Display, range: &RangeInclusive<f32>) -> FileError {
-    let expected = format!("{} to {}", range.start(), range.end());
+/// Logits are divided by it, so it is not 0.
+fn repetition_penalty(config: &Config) -> Result<Option<f32>, FileError> {
+    let key = "repetition_penalty";
+    match config.f32(key)? {
+        Some(found) if found <= 0.0 || found > REPETITION_PENALTY_MAX => {
+            let expected = format!("more than 0, and at most {REPETITION_PENALTY_MAX}");
+            Err(out_of_range(key, found, expected))
+        }
+        found => Ok(found),
+    }
+}
+
+fn out_of_range(key: &str, found: impl Display, expected: String) -> FileError {
     let fault = Fault::Range { key: key.into(), found: found.to_string(), expected };
     FileError { file: GENERATION.into(), fault }
 }

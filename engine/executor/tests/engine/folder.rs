@@ -48,6 +48,7 @@ fn a_folder_s_files_are_read_together() {
             json!({
                 "eos_token_id": [3, 4],
                 "temperature": 0.7, "top_k": 20, "top_p": 0.8, "min_p": 0,
+                "repetition_penalty": 1.05,
             }),
         ),
     ]);
@@ -65,6 +66,7 @@ fn a_folder_s_files_are_read_together() {
             top_k: Some(20),
             top_p: Some(0.8),
             min_p: Some(0.0),
+            repetition_penalty: Some(1.05),
         },
     };
     assert_eq!(read(&folder), Ok(expected));
@@ -111,6 +113,10 @@ fn what_is_wrong_is_named_with_its_file() {
     assert_eq!(
         refusal("generation_config.json", json!({"temperature": 3})),
         "`generation_config.json`: `temperature` is 3, expected 0 to 2"
+    );
+    assert_eq!(
+        refusal("generation_config.json", json!({"repetition_penalty": 0})),
+        "`generation_config.json`: `repetition_penalty` is 0, expected more than 0, and at most 100"
     );
     assert_eq!(
         refusal("generation_config.json", json!({"top_k": -1})),
