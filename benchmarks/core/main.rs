@@ -1,4 +1,6 @@
 //! What the scheduler core costs: planning and completing decode steps, by rows in the batch, by
+ pricing: Pricing::Fixed,
+ itl_target_us: 0,
 //! tenants that they belong to, and by requests that wait behind them, each with a deadline.
 //!
 //! `bench-core` prints the median and the 99th percentile of `plan` and `complete` in microseconds.
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use engine_contract::{Outcome, Sampled, Sampling, StepOutput, StepPlan, TokenId};
 use runtime_core::{
-    Costs, Limits, PrefixCache, Request, RequestId, Scheduler, Tenant, TenantId, Tenants, Terms,
+    Costs, Limits, PrefixCache, Pricing, Request, RequestId, Scheduler, Tenant, TenantId, Tenants, Terms,
     Tick, Updates,
 };
 

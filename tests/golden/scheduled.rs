@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine_contract::{Executor, TokenId};
 use runtime_core::{
-    Costs, End, Finish, Limits, PrefixCache, Request, RequestId, Scheduler, Snapshot, Terms, Tick,
+    Costs, End, Finish, Limits, PrefixCache, Pricing, Request, RequestId, Scheduler, Snapshot, Terms, Tick,
     Updates,
 };
 
@@ -38,6 +38,8 @@ impl<'a> Scheduled<'a> {
             step_timeout_us: u64::MAX,
             prefix_cache,
             costs: Costs::default(),
+            pricing: Pricing::Fixed,
+            itl_target_us: 0,
             ageing_us: 1,
         });
         Self { executor, scheduler, next: 0 }

@@ -140,7 +140,13 @@ impl Books {
     }
 
     /// The reason to stop is true.
-    pub(crate) fn check_stop(&self, plan: &StepPlan, after: &View, num_preempted: u64) {
+    pub(crate) fn check_stop(
+        &self,
+        plan: &StepPlan,
+        is_protected: bool,
+        after: &View,
+        num_preempted: u64,
+    ) {
         let is_dry = after.blocks_used == after.blocks_total;
         match plan.stop {
             Stop::Blocks => {
@@ -157,6 +163,7 @@ impl Books {
                     assert!(is_served, "law 7: {id:?} was cut short");
                 }
             }
+            Stop::Latency => assert!(is_protected, "law 16: nobody runs whom more would hold up"),
             Stop::Rows => {
                 // A seat may have come free after somebody had asked for it in vain.
                 let is_out = self.is_seated_out() || num_preempted > 0;
@@ -180,6 +187,16 @@ impl Books {
                 assert_eq!(plan.num_tokens(), budget, "law 7: the budget is not spent");
             }
         }
+    }
+
+    /// Whether somebody in a step runs who is to have its next token in time.
+    pub(crate) fn is_protected(&self, plan: &StepPlan) -> bool {
+        let is_decode = |row: &Row| {
+            let client = &self.clients[self.index_of(row.sequence)];
+            let is_seated = matches!(row.table, TableChange::Extend(_));
+            is_seated && client.num_planned >= client.num_text
+        };
+        self.limits.itl_target_us > 0 && plan.rows.first().is_some_and(is_decode)
     }
 
     fn has_waiting(&self) -> bool {

@@ -113,9 +113,9 @@ impl Books {
         let rank = now.0 + u64::from(u8::MAX - priority.0) * self.limits.ageing_us;
         self.fairness.taken(request, output_max, &self.limits);
         self.clients.push(Client::new(request, output_max, rank));
-        let depth = self.limits.pipeline_depth;
         let open = self.clients.iter().filter(|client| client.end.is_none());
-        let ends_by = self.num_steps + open.map(|client| client.cost(depth)).sum::<u64>();
+        let costs = open.map(|client| client.cost(&self.limits));
+        let ends_by = self.num_steps + costs.sum::<u64>();
         self.clients.last_mut().expect("just pushed").ends_by = ends_by;
     }
 
@@ -194,6 +194,7 @@ impl Books {
             self.oldest_since = now;
         }
         self.num_steps += 1;
+        let is_protected = self.is_protected(plan);
         let decoding = self.decoding();
         self.check_order_of_rows(plan);
         let num_preempted = after.num_preempted_since(before);
@@ -216,10 +217,10 @@ impl Books {
         assert_eq!(num_gone + num_resumed, num_preempted, "law 12: who is preempted waits again");
         self.preempt(leaving, first, (before, after));
         self.num_preemptions += num_resumed;
-        self.check_first(plan);
+        self.check_first(plan, is_protected);
         self.check_bounds(before, after);
         self.check_decodes(plan, &decoding, after, num_preempted);
-        self.check_stop(plan, after, num_preempted);
+        self.check_stop(plan, is_protected, after, num_preempted);
     }
 
     pub(crate) fn completed(&mut self, sampled: &[Sampled], now: Tick) {

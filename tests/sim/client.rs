@@ -1,7 +1,10 @@
 //! What the world knows of one request that was taken.
 
 use engine_contract::{BlockId, TokenId};
-use runtime_core::{Deadline, End, Request, TenantId, Tick};
+use runtime_core::{Deadline, End, Limits, Request, TenantId, Tick};
+
+/// Most steps in a row that leave prompts out for the sake of running streams.
+pub(crate) const WITHHELD_MAX: u32 = 8;
 
 /// A request that was taken.
 pub(crate) struct Client {
@@ -118,7 +121,9 @@ impl Client {
     }
 
     /// The most steps that it takes when nobody is older.
-    pub(crate) fn cost(&self, depth: u32) -> u64 {
-        u64::from(self.request.prompt.len() as u32 + self.output_max + 2) * u64::from(depth + 2)
+    pub(crate) fn cost(&self, limits: &Limits) -> u64 {
+        let num_rows = self.request.prompt.len() as u32 + self.output_max + 2;
+        let num_withheld = if limits.itl_target_us > 0 { WITHHELD_MAX } else { 0 };
+        u64::from(num_rows) * u64::from(limits.pipeline_depth + 2) * u64::from(1 + num_withheld)
     }
 }

@@ -53,6 +53,7 @@ struct Text {
 /// A step whose result has not been handed out.
 pub(crate) struct Launched {
     pub(crate) output: StepOutput,
+    pub(crate) num_tokens: u32,
     reach: Vec<Reach>,
 }
 
@@ -105,7 +106,7 @@ impl Engine {
             }
         }
         let output = StepOutput { step: plan.step, sampled, gap: Duration::ZERO };
-        self.launched.push_back(Launched { output, reach });
+        self.launched.push_back(Launched { output, num_tokens: plan.num_tokens() as u32, reach });
     }
 
     /// Hands out the result of the oldest step.

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use runtime_core::{Counter, Limits, Request, TenantId, TenantSnapshot};
 
+use crate::script::costs_max;
 use crate::tenants::Tables;
 
 /// Services by tenant, in [`Counter::UNIT`]ths.
@@ -31,8 +32,9 @@ pub(crate) struct Fairness {
 
 impl Fairness {
     pub(crate) fn taken(&mut self, request: &Request, output_max: u32, limits: &Limits) {
-        let cost = u64::from(limits.costs.prefill) * request.prompt.len() as u64
-            + u64::from(limits.costs.output) * u64::from(output_max);
+        let costs = costs_max(limits);
+        let cost = u64::from(costs.prefill) * request.prompt.len() as u64
+            + u64::from(costs.output) * u64::from(output_max);
         let dearest = self.dearest.entry(request.terms.tenant).or_default();
         *dearest = cost.max(*dearest);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engine_contract::{Outcome, Row, Sampled, Sampling, StepOutput, StepPlan, TokenId};
 use runtime_core::{
-    Costs, Counter, Limits, PrefixCache, Request, RequestId, Scheduler, Tenant, TenantId, Tenants,
+    Costs, Counter, Limits, PrefixCache, Pricing, Request, RequestId, Scheduler, Tenant, TenantId, Tenants,
     Terms, Tick, Updates,
 };
 
@@ -139,6 +139,8 @@ fn draw_limits(rng: &mut Rng) -> Limits {
         step_timeout_us: 1_000,
         prefix_cache: PrefixCache::On,
         costs: Costs::default(),
+        pricing: Pricing::Fixed,
+        itl_target_us: 0,
         ageing_us: 1,
     }
 }

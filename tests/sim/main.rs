@@ -13,6 +13,7 @@ mod client;
 mod engine;
 mod fairness;
 mod flood;
+mod latency;
 mod rng;
 mod round;
 mod script;
@@ -58,6 +59,8 @@ struct Seen {
     preemptions: u64,
     prefix_hits: u64,
     reloads: u64,
+    /// Plans that running streams cut short.
+    protected: u64,
     /// Plans after which a tenant was held back.
     held_back: u64,
     /// Plans after which tenants with a difference in service waited for their turns.
@@ -77,6 +80,7 @@ impl Seen {
         self.preemptions += snapshot.preemptions_total;
         self.prefix_hits += snapshot.prefix_hit_total;
         self.reloads += world.num_reloads();
+        self.protected += world.num_protected;
         self.held_back += world.num_held_back;
         self.contended += world.num_contended;
     }
@@ -84,7 +88,7 @@ impl Seen {
     fn is_everything(&self) -> bool {
         let often = [self.refused, self.cancelled, self.failed, self.preemptions, self.prefix_hits];
         let of_tenants = [self.expired, self.reloads, self.held_back, self.contended];
-        let mut rare = often.into_iter().chain(of_tenants);
+        let mut rare = often.into_iter().chain(of_tenants).chain([self.protected]);
         self.finished > 5_000 && rare.all(|count| count > 400)
     }
 }

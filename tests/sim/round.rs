@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine_contract::{Row, RowTokens, StepPlan, Stop, TableChange};
-use runtime_core::{Counter, TenantId};
+use runtime_core::{Costs, Counter, TenantId};
 
 use crate::books::Books;
 use crate::client::{Client, Standing};
@@ -37,7 +37,7 @@ impl Books {
                     self.check_passed(other, is_fresh, &later, plan, (before, after));
                 }
             }
-            let (samples, cost) = self.take_row(index, row);
+            let (samples, cost) = self.take_row(index, row, before.costs);
             flight.push((index, samples));
             let weight = self.tables.get(id).weight;
             self.fairness.charge(id, cost, weight);
@@ -90,7 +90,7 @@ impl Books {
     }
 
     /// Takes in a row; says whether it samples, and what it costs its tenant.
-    fn take_row(&mut self, index: usize, row: &Row) -> (bool, u64) {
+    fn take_row(&mut self, index: usize, row: &Row, costs: Costs) -> (bool, u64) {
         let is_seat_free = self.holders().count() < self.limits.rows_max as usize;
         let admission = self.num_admissions;
         let client = &mut self.clients[index];
@@ -125,7 +125,6 @@ impl Books {
         assert_eq!(row.sample.is_some(), samples, "{:?} samples at its horizon", row.sequence);
         let num_prefill = client.charge_to(client.num_planned);
         client.num_prefilled += num_prefill;
-        let costs = self.limits.costs;
         let cost = u64::from(costs.prefill) * u64::from(num_prefill)
             + u64::from(costs.output) * u64::from(samples);
         (samples, cost)
@@ -196,7 +195,7 @@ impl Books {
 
     /// Whoever was admitted first goes on: each step has a row for it, is full without it, or waits
     /// for blocks that come home. So it ends, and so does everybody.
-    pub(crate) fn check_first(&mut self, plan: &StepPlan) {
+    pub(crate) fn check_first(&mut self, plan: &StepPlan, is_protected: bool) {
         let Some(first) = self.first_running() else {
             self.first_ends_by = None;
             return;
@@ -204,11 +203,12 @@ impl Books {
         let client = &self.clients[first];
         let ends_by = match self.first_ends_by {
             Some((index, ends_by)) if index == first => ends_by,
-            _ => self.num_steps + client.cost(self.limits.pipeline_depth),
+            _ => self.num_steps + client.cost(&self.limits),
         };
         let id = client.request.id;
         let has_row = plan.rows.iter().any(|row| row.sequence.0 == id.0);
-        let is_full = plan.num_tokens() == self.limits.step_tokens_max as usize;
+        let is_full =
+            is_protected || plan.num_tokens() == self.limits.step_tokens_max as usize;
         // A full step is somebody else's turn, who had less service.
         let ends_by = ends_by + u64::from(is_full && !has_row);
         assert!(self.num_steps <= ends_by, "law 12: {id:?} was first, and does not end");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine_contract::{Sampling, TokenId};
-use runtime_core::{Costs, Finish, Limits, PrefixCache, Request, RequestId, Terms};
+use runtime_core::{Costs, Finish, Limits, PrefixCache, Pricing, Request, RequestId, Terms};
 
 use crate::rng::{Rng, mix};
 
@@ -28,6 +28,8 @@ pub(crate) struct Temper {
     /// Whether planning waits for an event of its own.
     pub(crate) lazy: bool,
     pub(crate) num_requests: u32,
+    /// What a step takes, and each of its positions, in microseconds.
+    pub(crate) step_us: (u32, u32),
 }
 
 impl Temper {
@@ -49,6 +51,7 @@ impl Temper {
             not_finite,
             lazy: rng.chance(250),
             num_requests: rng.between(4..=30),
+            step_us: (rng.between(1..=30), rng.between(0..=5)),
         }
     }
 }
@@ -70,7 +73,17 @@ pub(crate) fn draw_limits(rng: &mut Rng) -> Limits {
         step_timeout_us: 1_000,
         prefix_cache: if rng.chance(700) { PrefixCache::On } else { PrefixCache::Off },
         costs: Costs { prefill: *rng.pick(&[1, 1, 3]), output: *rng.pick(&[2, 1, 5]) },
+        pricing: *rng.pick(&[Pricing::Fixed, Pricing::Fixed, Pricing::Measured]),
+        itl_target_us: *rng.pick(&[0, 0, 10, 40, 100]),
         ageing_us: *rng.pick(&[1, 30, 1_000]),
+    }
+}
+
+/// The most that tokens may ever cost.
+pub(crate) fn costs_max(limits: &Limits) -> Costs {
+    match limits.pricing {
+        Pricing::Fixed => limits.costs,
+        Pricing::Measured => Costs::MEASURED_MAX,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use engine_contract::{EngineError, Outcome, RowTokens, StepPlan, TableChange};
+use engine_contract::{EngineError, Outcome, RowTokens, StepPlan, Stop, TableChange};
 use runtime_core::{CancelCause, Counter, Limits, RequestId, Scheduler, Snapshot, Tick, Updates};
 
 use crate::books::Books;
@@ -30,6 +30,7 @@ pub(crate) struct World {
     is_stalled: bool,
     /// Whether somebody was preempted since the last event.
     has_preempted: bool,
+    pub(crate) num_protected: u64,
     pub(crate) num_held_back: u64,
     pub(crate) num_contended: u64,
     /// Everything that happened, one event a line.
@@ -57,6 +58,7 @@ impl World {
             next_id: 0,
             is_stalled: false,
             has_preempted: false,
+            num_protected: 0,
             num_held_back: 0,
             num_contended: 0,
             trace: String::new(),
@@ -196,12 +198,23 @@ impl World {
         let Some(landed) = self.engine.land() else { return };
         let output = &landed.output;
         self.note(format_args!("complete {} {:?}", output.step, output.sampled.len()));
+        self.measure(landed.num_tokens);
         self.scheduler.complete(output, self.now);
         for sampled in output.sampled.iter().filter(|one| one.outcome == Outcome::NotFinite) {
             let still_held = self.books.held_without(sampled.sequence);
             self.engine.spoil(&landed, sampled.sequence, &still_held);
         }
         self.books.completed(&output.sampled, self.now);
+    }
+
+    /// Most steps are measured, more or less; now and then something else held one up.
+    fn measure(&mut self, num_tokens: u32) {
+        let (fixed, each) = self.temper.step_us;
+        let took = fixed + each * num_tokens + self.rng.between(0..=2);
+        let times = *self.rng.pick(&[1, 1, 1, 1, 1, 1, 1, 20]);
+        if self.rng.chance(950) {
+            self.scheduler.measure(u64::from(took * times));
+        }
     }
 
     /// The timer: early mostly, and when the engine hangs, on time or late.
@@ -237,6 +250,7 @@ impl World {
                 self.books.planned_nothing(&before, &after);
                 return self.check();
             };
+            self.num_protected += u64::from(plan.stop == Stop::Latency);
             self.note(format_args!("{}", Line(&plan)));
             self.engine.launch(&plan, &mut self.rng, self.temper.not_finite);
             self.books.planned(&plan, &before, &after, self.now);

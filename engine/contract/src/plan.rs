@@ -66,6 +66,8 @@ pub enum Stop {
     Blocks,
     /// Nothing else was runnable.
     Empty,
+    /// Running streams would wait too long for a longer step.
+    Latency,
     /// No seat, or no row, was left.
     Rows,
     /// Whoever else wants something has reached a bound of its own tenant.

@@ -31,7 +31,12 @@ pub(crate) fn between(from: Tick, to: Tick) -> Duration {
     Duration::from_micros(to.0.saturating_sub(from.0))
 }
 
+/// Whole microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// The moment `duration` after `from`.
 pub(crate) fn after(from: Tick, duration: Duration) -> Tick {
-    Tick(from.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+    Tick(from.0.saturating_add(micros(duration)))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine_contract::EngineInfo;
-use runtime_core::{Costs, Limits, PrefixCache};
+use runtime_core::{Costs, Limits, PrefixCache, Pricing};
 
 /// How much longer a request must have waited to stand in front of a more urgent one of its tenant.
 const AGEING_US: u64 = 1_000_000;
@@ -21,6 +21,9 @@ pub struct Config {
     pub waiting_max: u32,
     /// Most prompt tokens waiting, over all waiting requests.
     pub waiting_tokens_max: u64,
+    /// What a step may take while streams run, so that none waits longer for its next token; 0 is
+    /// no bound.
+    pub itl_target_ms: u64,
     /// Longest that a step may be in flight before the engine counts as failed.
     pub step_timeout_ms: u64,
     /// Longest that a reader may leave text untaken before its request is cancelled.
@@ -67,6 +70,7 @@ impl Default for Config {
             rows_max: 64,
             waiting_max: 256,
             waiting_tokens_max: 262_144,
+            itl_target_ms: 50,
             step_timeout_ms: 60_000,
             stall_timeout_ms: 30_000,
             drain_timeout_ms: 30_000,
@@ -96,6 +100,7 @@ impl Config {
         check("rows_max", self.rows_max.into(), count.clone(), count_says)?;
         check("waiting_max", self.waiting_max.into(), count, count_says)?;
         check("waiting_tokens_max", self.waiting_tokens_max, 1..=u64::MAX, "at least 1")?;
+        check("itl_target_ms", self.itl_target_ms, 0..=60_000, "from 0 to 60000 (a minute)")?;
         check("step_timeout_ms", self.step_timeout_ms, time.clone(), time_says)?;
         check("stall_timeout_ms", self.stall_timeout_ms, time.clone(), time_says)?;
         check("drain_timeout_ms", self.drain_timeout_ms, time, time_says)?;
@@ -116,6 +121,8 @@ impl Config {
             step_timeout_us: self.step_timeout_ms.saturating_mul(1_000),
             prefix_cache: if self.prefix_cache { PrefixCache::On } else { PrefixCache::Off },
             costs: Costs::default(),
+            pricing: Pricing::Measured,
+            itl_target_us: self.itl_target_ms.saturating_mul(1_000),
             ageing_us: AGEING_US,
         }
     }

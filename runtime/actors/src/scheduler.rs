@@ -14,7 +14,7 @@ use engine_contract::EngineError;
 use runtime_core::{Limits, Rejected, Request, Scheduler, Tick, Update, Updates};
 
 use crate::bomb::Bomb;
-use crate::clock::{Clock, between};
+use crate::clock::{Clock, between, micros};
 use crate::engine::{EngineActor, Incarnation};
 use crate::lifecycle::LifecycleActor;
 use crate::message::{
@@ -281,6 +281,7 @@ impl Handler<StepCompleted> for SchedulerActor {
         let current = self.engine.as_ref().is_some_and(|engine| engine.incarnation == incarnation);
         let (true, Some(core)) = (current, &mut self.core) else { return };
         let now = self.parts.clock.now();
+        core.measure(micros(timing.duration()));
         core.complete(&output, now);
         self.parts.telemetry.steps.complete(&timing);
         self.advance(timing.ended, now, ctx);

@@ -101,6 +101,10 @@ impl Scheduler {
                 draft.budget.hold_back();
                 Turned::Over
             }
+            Entry::Shut(Stop::Latency) => {
+                self.withhold(draft);
+                Turned::Over
+            }
             Entry::Shut(stop) if self.reclaim(draft, key, stop) => Turned::Again,
             Entry::Shut(stop) => {
                 draft.budget.stop(stop);
@@ -116,6 +120,9 @@ impl Scheduler {
         let member = &self.roster[sequence.tenant];
         if draft.budget.num_tokens() == 0 {
             return Entry::Shut(Stop::Tokens);
+        }
+        if !self.has_time(draft, sequence, 0) {
+            return Entry::Shut(Stop::Latency);
         }
         if member.num_seats >= member.tenant.running_max {
             return Entry::HeldBack;
@@ -133,8 +140,18 @@ impl Scheduler {
         if !self.share_affords(draft, sequence, num_blocks + prefix.num_idle) {
             return Entry::HeldBack;
         }
-        let fits = self.kv.affords(&prefix, num_blocks + num_promised);
-        if fits { Entry::Free(prefix) } else { Entry::Shut(Stop::Blocks) }
+        if !self.kv.affords(&prefix, num_blocks + num_promised) {
+            return Entry::Shut(Stop::Blocks);
+        }
+        let num_cached = prefix.blocks.len() as u32 * self.limits.block_size;
+        let has_time = self.has_time(draft, sequence, num_cached);
+        if has_time { Entry::Free(prefix) } else { Entry::Shut(Stop::Latency) }
+    }
+
+    /// Whether the step has time for a row of a sequence that begins at `start`.
+    fn has_time(&self, draft: &Draft, sequence: &Sequence, start: u32) -> bool {
+        let num_left = (sequence.num_text() - start).min(draft.budget.num_tokens());
+        self.latency.chunk(draft, sequence, start, num_left) > 0
     }
 
     /// The head of a line takes a seat, the blocks of the prefix that was found, and a row.

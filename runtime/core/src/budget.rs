@@ -6,6 +6,7 @@ use engine_contract::{Row, Stop};
 
 use crate::arena::Key;
 use crate::flight::FlightRow;
+use crate::latency::Pace;
 use crate::queue::Running;
 use crate::sequence::Sequence;
 
@@ -22,6 +23,7 @@ pub(crate) struct Draft {
     /// The number of the first sequence that this step admits.
     pub(crate) first_admission: u64,
     pub(crate) budget: Budget,
+    pub(crate) pace: Pace,
 }
 
 /// Positions left to compute in this step, and the first reason to leave something out.
@@ -45,6 +47,7 @@ impl Draft {
             prefilling: Vec::new(),
             num_promised: None,
             budget: Budget { num_tokens: step_tokens_max, stop: None, is_held_back: false },
+            pace: Pace::default(),
         }
     }
 }
@@ -57,6 +60,12 @@ impl Budget {
     /// Something is left out. The first reason is the one that counts: later ones follow from it.
     pub(crate) fn stop(&mut self, stop: Stop) {
         self.stop.get_or_insert(stop);
+    }
+
+    /// The step has no time for more: nobody has another turn.
+    pub(crate) fn close(&mut self) {
+        self.stop(Stop::Latency);
+        self.num_tokens = 0;
     }
 
     /// Somebody is left out for a bound of its tenant; others may go on.

@@ -12,6 +12,7 @@ use engine_contract::StepId;
 use crate::Tick;
 use crate::arena::Key;
 use crate::sequence::Sequence;
+use crate::work::Work;
 
 /// All steps in flight, oldest first.
 pub(crate) struct InFlight {
@@ -27,6 +28,7 @@ pub(crate) struct InFlight {
 pub(crate) struct Flight {
     pub(crate) step: StepId,
     pub(crate) rows: Vec<FlightRow>,
+    pub(crate) work: Work,
 }
 
 /// What to do about a row when its step retires.
@@ -55,14 +57,19 @@ impl InFlight {
     }
 
     /// A step takes off.
-    pub(crate) fn launch(&mut self, rows: Vec<FlightRow>, now: Tick) -> StepId {
+    pub(crate) fn launch(&mut self, rows: Vec<FlightRow>, work: Work, now: Tick) -> StepId {
         let step = self.next_step;
         self.next_step = StepId(step.0 + 1);
         if self.steps.is_empty() {
             self.oldest_since = now;
         }
-        self.steps.push_back(Flight { step, rows });
+        self.steps.push_back(Flight { step, rows, work });
         step
+    }
+
+    /// What the oldest step computes.
+    pub(crate) fn oldest_work(&self) -> Option<Work> {
+        self.steps.front().map(|flight| flight.work)
     }
 
     /// The oldest step lands.

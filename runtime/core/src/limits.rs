@@ -23,13 +23,27 @@ pub struct Limits {
     pub waiting_tokens_max: u64,
     /// Longest that a step may be in flight, in microseconds.
     pub step_timeout_us: u64,
-    /// Whether full blocks are kept for prompts that begin alike.
+/// Whether full blocks are kept for prompts that begin alike.
     pub prefix_cache: PrefixCache,
-    /// What tokens cost the counter of their tenant.
+    /// What tokens cost the counter of their tenant, where that is fixed.
     pub costs: Costs,
+    /// Whether it is.
+    pub pricing: Pricing,
+    /// What a step may take while streams run, in microseconds; 0 is no bound. Prompts get what
+    /// decodes leave of it.
+    pub itl_target_us: u64,
     /// How much longer a request must have waited to stand in front of one that is more urgent by
     /// one step of priority, in microseconds.
     pub ageing_us: u64,
+}
+
+/// Where the costs of tokens come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pricing {
+    /// They are given, and stay.
+    Fixed,
+    /// They follow measured steps.
+    Measured,
 }
 
 /// Whether full blocks are kept for prompts that begin alike.

@@ -7,6 +7,7 @@ use crate::arena::Key;
 use crate::budget::Draft;
 use crate::flight::FlightRow;
 use crate::sequence::{Place, Sequence};
+use crate::work::Work;
 
 impl Scheduler {
     /// Rows for running sequences that need one token, in the order of admission. Those with more
@@ -32,9 +33,14 @@ impl Scheduler {
     pub(crate) fn plan_row(&mut self, draft: &mut Draft, key: Key<Sequence>) {
         let sequence = &self.sequences[key];
         let num_wanted = sequence.horizon() - sequence.num_planned;
-        let num_tokens = num_wanted.min(draft.budget.num_tokens());
-        if num_tokens == 0 {
+        let num_left = num_wanted.min(draft.budget.num_tokens());
+        if num_left == 0 {
             return draft.budget.stop(Stop::Tokens);
+        }
+        let start = sequence.num_planned;
+        let num_tokens = self.latency.chunk(draft, sequence, start, num_left);
+        if num_tokens == 0 {
+            return self.withhold(draft);
         }
         let len = self.room(draft, key, num_tokens);
         if len < num_tokens {
@@ -43,12 +49,21 @@ impl Scheduler {
             } else {
                 draft.budget.hold_back();
             }
-        } else if len < num_wanted {
+        } else if num_tokens == num_left && len < num_wanted {
             draft.budget.stop(Stop::Tokens);
         }
         if len > 0 {
             self.push_row(draft, key, len);
         }
+        if len == num_tokens && num_tokens < num_left {
+            draft.budget.close();
+        }
+    }
+
+    /// The step takes no more: running streams would wait too long for it.
+    pub(crate) fn withhold(&self, draft: &mut Draft) {
+        draft.pace.withhold();
+        draft.budget.close();
     }
 
     fn push_row(&mut self, draft: &mut Draft, key: Key<Sequence>, len: u32) {
@@ -56,6 +71,7 @@ impl Scheduler {
         let (start, end) = (sequence.num_planned, sequence.num_planned + len);
         self.kv.grow(&mut sequence.table, end);
         let tokens = sequence.row_tokens(len);
+        draft.pace.add(Work::chunk(sequence, len));
         let samples = sequence.advance(len);
         draft.rows.push(Row {
             sequence: sequence.id(),
@@ -70,7 +86,7 @@ impl Scheduler {
         draft.budget.spend(len);
         let num_prefill = sequence.charge_to(end);
         let member = &mut self.roster[sequence.tenant];
-        member.service.charge(self.limits.costs.of(num_prefill, samples.into()));
+        member.service.charge(self.prices.costs.of(num_prefill, samples.into()));
         member.sums.prefill += u64::from(num_prefill);
         if sequence.is_all_planned() {
             sequence.place = Place::Ending;

@@ -91,7 +91,7 @@ impl Scheduler {
         let victim = match stop {
             Stop::Rows => self.seat_to_reclaim(draft, sequence.tenant),
             Stop::Blocks => self.blocks_to_reclaim(draft, sequence),
-            Stop::Empty | Stop::Tenant | Stop::Tokens => None,
+            Stop::Empty | Stop::Latency | Stop::Tenant | Stop::Tokens => None,
         };
         let Some(victim) = victim else { return false };
         let (num_seats, num_available) = (self.seats.len(), self.kv.pool.num_available());

@@ -9,7 +9,9 @@ use crate::budget::Draft;
 use crate::deadlines::Deadlines;
 use crate::flight::{FlightRow, InFlight};
 use crate::kv::{KvCache, Owner};
+use crate::latency::Latency;
 use crate::ledger::Ledger;
+use crate::prices::Prices;
 use crate::queue::{Running, Turn};
 use crate::roster::{Member, Roster};
 use crate::sequence::{Claimant, Place, Sequence, Taken, known_tokens};
@@ -34,6 +36,8 @@ pub struct Scheduler {
     pub(crate) seats: Vec<SeatId>,
     pub(crate) in_flight: InFlight,
     pub(crate) ledger: Ledger,
+    pub(crate) latency: Latency,
+    pub(crate) prices: Prices,
     /// When to cancel what is open; set once no new requests are taken.
     pub(crate) drain_deadline: Option<Tick>,
     /// The latest moment heard of.
@@ -65,6 +69,8 @@ impl Scheduler {
             seats: all_seats(&limits),
             in_flight: InFlight::new(),
             ledger: Ledger::new(),
+            latency: Latency::new(limits.itl_target_us),
+            prices: Prices::new(&limits),
             drain_deadline: None,
             now: Tick(0),
             num_arrivals: 0,
@@ -127,18 +133,30 @@ impl Scheduler {
         let flight_rows = self.in_flight.blank_rows();
         let mut draft = Draft::new(self.limits.step_tokens_max, flight_rows, &self.running);
         self.plan_decodes(&mut draft);
+        self.latency.protect(&mut draft);
         self.plan_prefills(&mut draft);
         self.roster.note_gap();
-        let Draft { rows, flight_rows, budget, .. } = draft;
+        self.latency.note(draft.pace);
+        let Draft { rows, flight_rows, budget, pace, .. } = draft;
         let plan = if rows.is_empty() {
             self.in_flight.recycle(flight_rows);
             None
         } else {
-            let step = self.in_flight.launch(flight_rows, now);
+            let step = self.in_flight.launch(flight_rows, pace.work, now);
             Some(StepPlan { step, rows, stop: budget.reason() })
         };
         self.check_in_debug();
         plan
+    }
+
+    /// The oldest step in flight took so long, by the caller's clock: from its begin to its end, not
+    /// counting what it waited for others. To be said before its result is taken in. Forecasts and
+    /// measured costs live on this; a step that nobody measured says nothing.
+    pub fn measure(&mut self, took_us: u64) {
+        if let Some(work) = self.in_flight.oldest_work() {
+            self.latency.forecast.learn(work, took_us);
+            self.prices.follow(work, &self.latency.forecast);
+        }
     }
 
     /// Takes in the result of the oldest step in flight.

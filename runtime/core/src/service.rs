@@ -36,6 +36,10 @@ impl Default for Costs {
 }
 
 impl Costs {
+    /// The most that tokens cost where costs are measured: far apart, but not without bound, since
+    /// the bound of fairness is in proportion.
+    pub const MEASURED_MAX: Self = Self { prefill: 4, output: 256 };
+
     /// The cost of a row.
     pub(crate) fn of(self, num_prefill: u32, num_output: u32) -> u64 {
         u64::from(self.prefill) * u64::from(num_prefill)

@@ -2,7 +2,7 @@
 
 use crate::roster::Member;
 use crate::sequence::Place;
-use crate::{Counter, RequestId, Scheduler, TenantId};
+use crate::{Costs, Counter, RequestId, Scheduler, TenantId};
 
 /// Counts for metrics, taken at one moment. Totals count from the scheduler's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub prefix_queried_total: u64,
     /// Prompt tokens found there.
     pub prefix_hit_total: u64,
+    /// What tokens cost the counter of their tenant now.
+    pub costs: Costs,
     /// How far apart the counters of tenants are of whom somebody waits, but for those held back
     /// by bounds of their own.
     pub service_gap: Counter,
@@ -121,6 +123,7 @@ impl Scheduler {
             preemptions_total: self.preemptions_total,
             prefix_queried_total: self.prefix_queried_total,
             prefix_hit_total: self.prefix_hit_total,
+            costs: self.prices.costs,
             service_gap: roster.gap(),
             service_gap_max: roster.gap_max(),
             draining: self.drain_deadline.is_some(),

@@ -45,7 +45,7 @@ impl StepTiming {
     }
 
     /// How long the engine worked on it.
-    fn duration(&self) -> Duration {
+    pub(crate) fn duration(&self) -> Duration {
         between(self.began(), self.ended)
     }
 

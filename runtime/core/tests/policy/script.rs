@@ -11,7 +11,7 @@ use engine_contract::{
 };
 use expect_test::Expect;
 use runtime_core::{
-    CancelCause, Costs, Limits, PrefixCache, Rejected, Request, RequestId, Scheduler, Tenant,
+    CancelCause, Costs, Limits, PrefixCache, Pricing, Rejected, Request, RequestId, Scheduler, Tenant,
     TenantId, Tenants, Terms, Tick, Updates,
 };
 
@@ -40,6 +40,8 @@ pub(crate) fn limits() -> LimitsBuilder {
         step_timeout_us: 1_000,
         prefix_cache: PrefixCache::Off,
         costs: Costs::default(),
+        pricing: Pricing::Fixed,
+        itl_target_us: 0,
         ageing_us: 1_000,
     })
 }
@@ -263,6 +265,7 @@ impl Script {
         let stop = match plan.stop {
             Stop::Blocks => "blocks",
             Stop::Empty => "empty",
+            Stop::Latency => "latency",
             Stop::Rows => "rows",
             Stop::Tenant => "tenant",
             Stop::Tokens => "tokens",
