@@ -1,6 +1,4 @@
 //! What the scheduler core costs: planning and completing decode steps, by rows in the batch, by
- pricing: Pricing::Fixed,
- itl_target_us: 0,
 //! tenants that they belong to, and by requests that wait behind them, each with a deadline.
 //!
 //! `bench-core` prints the median and the 99th percentile of `plan` and `complete` in microseconds.
@@ -14,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use engine_contract::{Outcome, Sampled, Sampling, StepOutput, StepPlan, TokenId};
 use runtime_core::{
-    Costs, Limits, PrefixCache, Pricing, Request, RequestId, Scheduler, Tenant, TenantId, Tenants, Terms,
-    Tick, Updates,
+    Costs, Limits, PrefixCache, Pricing, Request, RequestId, Scheduler, Tenant, TenantId, Tenants,
+    Terms, Tick, Updates,
 };
 
 const STEPS: usize = 2_000;
@@ -81,6 +79,8 @@ fn measure(scale: Scale) -> Times {
         step_timeout_us: u64::MAX,
         prefix_cache: PrefixCache::On,
         costs: Costs::default(),
+        pricing: Pricing::Measured,
+        itl_target_us: 50_000,
         ageing_us: 1_000_000,
     };
     let mut scheduler = Scheduler::new(limits);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use engine_contract::{Executor, TokenId};
 use runtime_core::{
-    Costs, End, Finish, Limits, PrefixCache, Pricing, Request, RequestId, Scheduler, Snapshot, Terms, Tick,
-    Updates,
+    Costs, End, Finish, Limits, PrefixCache, Pricing, Request, RequestId, Scheduler, Snapshot,
+    Terms, Tick, Updates,
 };
 
 use crate::driver::Job;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use engine_contract::{Outcome, Row, Sampled, Sampling, StepOutput, StepPlan, TokenId};
 use runtime_core::{
-    Costs, Counter, Limits, PrefixCache, Pricing, Request, RequestId, Scheduler, Tenant, TenantId, Tenants,
-    Terms, Tick, Updates,
+    Costs, Counter, Limits, PrefixCache, Pricing, Request, RequestId, Scheduler, Tenant, TenantId,
+    Tenants, Terms, Tick, Updates,
 };
 
 use crate::rng::Rng;

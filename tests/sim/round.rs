@@ -207,8 +207,7 @@ impl Books {
         };
         let id = client.request.id;
         let has_row = plan.rows.iter().any(|row| row.sequence.0 == id.0);
-        let is_full =
-            is_protected || plan.num_tokens() == self.limits.step_tokens_max as usize;
+        let is_full = is_protected || plan.num_tokens() == self.limits.step_tokens_max as usize;
         // A full step is somebody else's turn, who had less service.
         let ends_by = ends_by + u64::from(is_full && !has_row);
         assert!(self.num_steps <= ends_by, "law 12: {id:?} was first, and does not end");

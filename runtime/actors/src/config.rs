@@ -108,7 +108,8 @@ impl Config {
     }
 
     /// The scheduler's limits on this engine: the smaller of what is asked and what the engine has.
-    pub(crate) fn limits(&self, info: &EngineInfo) -> Limits {
+    #[must_use]
+    pub fn limits(&self, info: &EngineInfo) -> Limits {
         Limits {
             block_size: info.block_size,
             num_blocks: info.num_blocks,

@@ -37,7 +37,7 @@ pub use generate::{
 };
 pub use handle::{Handle, Model, ModelCard, Runtime};
 pub use lifecycle::Status;
-pub use runtime_core::{QueueBound, Rejected, Snapshot};
+pub use runtime_core::{Limits, QueueBound, Rejected, Snapshot};
 pub use runtime_text::Message;
 pub use telemetry::Telemetry;
 pub use worker::{Generation, Worker};

@@ -102,7 +102,7 @@ impl Scheduler {
                 Turned::Over
             }
             Entry::Shut(Stop::Latency) => {
-                self.withhold(draft);
+                draft.withhold();
                 Turned::Over
             }
             Entry::Shut(stop) if self.reclaim(draft, key, stop) => Turned::Again,

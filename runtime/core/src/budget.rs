@@ -50,6 +50,12 @@ impl Draft {
             pace: Pace::default(),
         }
     }
+
+    /// The step takes no more: running streams would wait too long for it.
+    pub(crate) fn withhold(&mut self) {
+        self.pace.withhold();
+        self.budget.close();
+    }
 }
 
 impl Budget {

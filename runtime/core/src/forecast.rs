@@ -30,6 +30,13 @@ const NOISE: f64 = 0.05;
 /// What a step adds to the uncertainty of each term: of its value, and of its first uncertainty.
 const DRIFT: (f64, f64) = (0.01, 0.001);
 
+/// The part of a relative surprise by which what was believed is uncertain again. Without it, what
+/// was learned from steps of one kind would be held against those of another for ever.
+const DOUBT: f64 = 0.25;
+
+/// Steps after which a knot is forgotten that none has come near to.
+const MEMORY: u64 = 200;
+
 /// A measurement counts as no farther from the forecast than this part of it: a step that something
 /// else held up says little of the next one.
 const SURPRISE_MAX: f64 = 0.5;
@@ -39,10 +46,13 @@ pub(crate) struct Forecast {
     /// Microseconds: at each knot, and for one of each of the other quantities.
     mean: [f64; TERMS],
     covariance: [[f64; TERMS]; TERMS],
-    /// How uncertain each term was at first; zero while nothing is known of it.
+    /// How uncertain each coefficient was at first; of the knots, nothing.
     doubt: [f64; TERMS],
-    /// Knots that steps have come near to.
+    /// Knots that steps have come near to lately.
     seen: [bool; KNOTS],
+    /// For each, the number of the step that last did.
+    last_near: [u64; KNOTS],
+    num_steps: u64,
 }
 
 /// A step as the coefficients of the terms, and what it has beside them.
@@ -59,6 +69,8 @@ impl Forecast {
             covariance: [[0.0; TERMS]; TERMS],
             doubt: [0.0; TERMS],
             seen: [false; KNOTS],
+            last_near: [0; KNOTS],
+            num_steps: 0,
         }
     }
 
@@ -86,11 +98,12 @@ impl Forecast {
             self.begin(work, took);
         }
         let row = self.row(work);
+        self.forget();
         let expected = row.fixed + dot(&row.of, &self.mean);
         let surprise_max = expected * SURPRISE_MAX;
         let surprise = (took - expected).clamp(-surprise_max, surprise_max);
+        self.drift(&row, expected, DOUBT * surprise.abs() / expected.max(1.0));
         self.correct(&row, surprise, NOISE * expected.max(took));
-        self.drift(&row);
     }
 
     /// The first step says how large the numbers are that follow.
@@ -98,7 +111,8 @@ impl Forecast {
         let each = took / f64::from(work.positions);
         // A sampled row may cost as much as a position; a position attended to far less.
         for (term, doubt) in [(SAMPLED, each), (READS, each / 256.0), (PAIRS, each / 4_096.0)] {
-            self.doubt(term, 0.0, doubt);
+            self.doubt[term] = doubt;
+            self.covariance[term][term] = doubt * doubt;
         }
         let (knot, part) = place(work.positions);
         let nearest = if part < 0.5 { knot } else { knot + 1 };
@@ -118,8 +132,11 @@ impl Forecast {
             }
             let knot = knot.min(KNOTS - 1);
             let value = self.knot(knot);
-            if !self.seen[knot] && part >= NEAR {
-                self.see(knot, value);
+            if part >= NEAR {
+                self.last_near[knot] = self.num_steps;
+                if !self.seen[knot] {
+                    self.see(knot, value);
+                }
             }
             if self.seen[knot] {
                 row.of[knot] += part;
@@ -130,15 +147,21 @@ impl Forecast {
         row
     }
 
-    fn see(&mut self, knot: usize, value: f64) {
-        self.seen[knot] = true;
-        self.doubt(knot, value, value);
+    /// What steps have not come near to for long is as unknown as it was: what was believed of it
+    /// may be what keeps them away.
+    fn forget(&mut self) {
+        self.num_steps += 1;
+        for (seen, last_near) in self.seen.iter_mut().zip(self.last_near) {
+            *seen &= self.num_steps - last_near <= MEMORY;
+        }
     }
 
-    fn doubt(&mut self, term: usize, mean: f64, doubt: f64) {
-        self.mean[term] = mean;
-        self.doubt[term] = doubt;
-        self.covariance[term][term] = doubt * doubt;
+    fn see(&mut self, knot: usize, value: f64) {
+        self.seen[knot] = true;
+        self.mean[knot] = value;
+        self.covariance[knot] = [0.0; TERMS];
+        self.covariance.iter_mut().for_each(|row| row[knot] = 0.0);
+        self.covariance[knot][knot] = value * value;
     }
 
     /// The filter's update: every term moves by its share of the surprise.
@@ -154,26 +177,37 @@ impl Forecast {
         }
     }
 
-    /// The world moves on: what the step told of may have changed by the next one.
-    fn drift(&mut self, row: &Row) {
+    /// The world has moved on since the last step, and the more so the greater the surprise is.
+    fn drift(&mut self, row: &Row, expected: f64, surprise: f64) {
         for term in (0..TERMS).filter(|&term| row.of[term] != 0.0) {
-            let (doubt, (of_value, of_doubt)) = (self.doubt[term], DRIFT);
-            let (by_value, by_doubt) = (of_value * self.mean[term], of_doubt * doubt);
+            let (value, doubt) = if term < KNOTS {
+                (expected, expected)
+            } else {
+                (self.mean[term], self.doubt[term])
+            };
+            let by_value = DRIFT.0.max(surprise) * value;
+            let by_doubt = DRIFT.1.max(surprise) * doubt;
             if self.covariance[term][term] < doubt * doubt {
                 self.covariance[term][term] += by_value * by_value + by_doubt * by_doubt;
             }
         }
     }
 
-    /// The value of `f` at a knot: its estimate, or the most that its neighbours allow.
+    /// The value of `f` at a knot: its estimate, or the most that its neighbours allow. More
+    /// positions take no less time than fewer, and no more than in proportion.
     fn knot(&self, knot: usize) -> f64 {
+        let seen = |&other: &usize| self.seen[other];
+        let rising = |knot| {
+            let up_to = (0..=knot).filter(seen).map(|other| self.mean[other]);
+            up_to.fold(0.0, f64::max)
+        };
         if self.seen[knot] {
-            return self.mean[knot];
+            return rising(knot);
         }
-        let below = (0..knot).rev().find(|&other| self.seen[other]);
-        let above = (knot..KNOTS).find(|&other| self.seen[other]);
-        let from_below = below.map(|other| self.mean[other] * positions(knot - other));
-        let from_above = above.map(|other| self.mean[other]);
+        let below = (0..knot).rev().find(seen);
+        let above = (knot..KNOTS).find(seen);
+        let from_below = below.map(|other| rising(other) * positions(knot - other));
+        let from_above = above.map(rising);
         match (from_below, from_above) {
             (Some(below), Some(above)) => below.min(above),
             (Some(one), None) | (None, Some(one)) => one,

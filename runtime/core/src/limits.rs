@@ -23,7 +23,7 @@ pub struct Limits {
     pub waiting_tokens_max: u64,
     /// Longest that a step may be in flight, in microseconds.
     pub step_timeout_us: u64,
-/// Whether full blocks are kept for prompts that begin alike.
+    /// Whether full blocks are kept for prompts that begin alike.
     pub prefix_cache: PrefixCache,
     /// What tokens cost the counter of their tenant, where that is fixed.
     pub costs: Costs,

@@ -40,7 +40,7 @@ impl Scheduler {
         let start = sequence.num_planned;
         let num_tokens = self.latency.chunk(draft, sequence, start, num_left);
         if num_tokens == 0 {
-            return self.withhold(draft);
+            return draft.withhold();
         }
         let len = self.room(draft, key, num_tokens);
         if len < num_tokens {
@@ -58,12 +58,6 @@ impl Scheduler {
         if len == num_tokens && num_tokens < num_left {
             draft.budget.close();
         }
-    }
-
-    /// The step takes no more: running streams would wait too long for it.
-    pub(crate) fn withhold(&self, draft: &mut Draft) {
-        draft.pace.withhold();
-        draft.budget.close();
     }
 
     fn push_row(&mut self, draft: &mut Draft, key: Key<Sequence>, len: u32) {

@@ -149,9 +149,9 @@ impl Scheduler {
         plan
     }
 
-    /// The oldest step in flight took so long, by the caller's clock: from its begin to its end, not
-    /// counting what it waited for others. To be said before its result is taken in. Forecasts and
-    /// measured costs live on this; a step that nobody measured says nothing.
+    /// The oldest step in flight took so long, by the caller's clock: from its begin to its end,
+    /// not counting what it waited for others. To be said before its result is taken in. Forecasts
+    /// and measured costs live on this; a step that nobody measured says nothing.
     pub fn measure(&mut self, took_us: u64) {
         if let Some(work) = self.in_flight.oldest_work() {
             self.latency.forecast.learn(work, took_us);

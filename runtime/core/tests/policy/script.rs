@@ -11,8 +11,8 @@ use engine_contract::{
 };
 use expect_test::Expect;
 use runtime_core::{
-    CancelCause, Costs, Limits, PrefixCache, Pricing, Rejected, Request, RequestId, Scheduler, Tenant,
-    TenantId, Tenants, Terms, Tick, Updates,
+    CancelCause, Costs, Limits, PrefixCache, Pricing, Rejected, Request, RequestId, Scheduler,
+    Tenant, TenantId, Tenants, Terms, Tick, Updates,
 };
 
 /// The token that ends an output; scripts say when it comes.
@@ -51,6 +51,11 @@ pub(crate) struct LimitsBuilder(Limits);
 impl LimitsBuilder {
     pub(crate) fn step_tokens(mut self, step_tokens_max: u32) -> Self {
         self.0.step_tokens_max = step_tokens_max;
+        self
+    }
+
+    pub(crate) fn itl_target_us(mut self, itl_target_us: u64) -> Self {
+        self.0.itl_target_us = itl_target_us;
         self
     }
 
@@ -220,6 +225,13 @@ impl Script {
         let output = StepOutput { step, sampled: sampled.collect(), gap };
         self.scheduler.complete(&output, self.now);
         self.poll();
+    }
+
+    /// Plans, and the oldest step in flight takes so long.
+    pub(crate) fn complete_in(&mut self, took_us: u64) {
+        self.plan();
+        self.scheduler.measure(took_us);
+        self.complete();
     }
 
     /// Plans and completes until nothing is left.
