@@ -14,15 +14,27 @@ use workspace::{Workspace, text};
 /// all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("api", &["engine-contract", "runtime"]),
-    ("engine", &["engine-backend", "engine-contract", "engine-cpu", "engine-cuda", "engine-model"]),
+    (
+        "engine",
+        &[
+            "engine-backend",
+            "engine-contract",
+            "engine-cpu",
+            "engine-cuda",
+            "engine-model",
+            "engine-sim",
+        ],
+    ),
     ("engine-backend", &[]),
     ("engine-contract", &[]),
     ("engine-cpu", &["engine-backend"]),
     ("engine-cuda", &["engine-backend"]),
     ("engine-model", &["engine-backend"]),
+    ("engine-sim", &["engine-contract"]),
     ("runtime", &["engine-contract", "runtime-core", "runtime-text"]),
     ("runtime-core", &["engine-contract"]),
     ("runtime-text", &[]),
+    ("simulation", &["engine-contract", "engine-sim", "runtime-core"]),
 ];
 
 /// The crates at the top, which may import everything and which nothing imports.
@@ -44,7 +56,7 @@ const FENCED: &[(&str, &[&str], &str)] = &[
     ("minijinja", &["runtime-text"], "templates are text's concern"),
     (
         "serde",
-        &["api", "engine-model", "runtime-text", "serve"],
+        &["api", "engine-model", "engine-sim", "runtime-text", "serve", "simulation"],
         "the wire must not freeze what is below the edge; what reads files reads JSON, too",
     ),
     ("tokenizers", &["runtime-text"], "tokens are text's concern"),

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Pull(Pull),
     /// Serve a model over HTTP.
     Serve(Serve),
+    /// Play a trace of requests through the scheduler, in virtual time.
+    Simulate(Simulate),
 }
 
 /// Options of `antiphon check`.
@@ -102,6 +104,30 @@ pub(crate) struct Serve {
     /// Port to listen on; 0 takes a free one.
     #[arg(long, value_name = "P")]
     pub(crate) port: Option<u16>,
+}
+
+/// Options of `antiphon simulate`.
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// Configuration file; `engine.costs` says what steps take.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The requests: a table (TIMESTAMP,ContextTokens,GeneratedTokens and maybe Tenant), or a
+    /// specification in TOML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: PathBuf,
+    /// Serve in the order of arrival, whosever requests are.
+    #[arg(long)]
+    pub(crate) fifo: bool,
+    /// Longest time to the first token of a request that counts as well served.
+    #[arg(long, value_name = "MS", default_value_t = 1_000)]
+    pub(crate) slo_ttft_ms: u32,
+    /// Longest mean time between its tokens.
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    pub(crate) slo_itl_ms: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of every command that runs a model.

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use engine_backend::DType;
 use engine_cpu::ActivationType;
 use engine_cuda::WeightType;
+use engine_sim::Speed;
 
 /// Settings of an engine; they hold for its whole life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,10 @@ pub struct Config {
     pub step_tokens_max: u32,
     /// Most positions of one sequence; 0 is as many as the model takes.
     pub context_max: u32,
+    /// The file of what steps take; none: the demo model on two cores. For the simulation alone.
+    pub costs: Option<PathBuf>,
+    /// Whether steps take that time. For the simulation alone.
+    pub sim_speed: Speed,
 }
 
 /// Where steps run.
@@ -93,6 +99,8 @@ impl Default for Config {
             rows_max: 64,
             step_tokens_max: 512,
             context_max: 0,
+            costs: None,
+            sim_speed: Speed::Real,
         }
     }
 }

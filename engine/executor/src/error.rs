@@ -1,11 +1,13 @@
 //! Why an engine cannot be built.
 
+use std::path::PathBuf;
+
 use engine_backend::BackendError;
 use engine_cuda::OpenError;
 use engine_model::{GgufError, ModelError};
 
+use crate::ConfigError;
 use crate::budget::Bytes;
-use crate::{ConfigError, Device};
 
 /// Why a model file cannot be opened, or an engine cannot be built from it.
 #[derive(Debug, thiserror::Error)]
@@ -42,15 +44,13 @@ pub enum LoadError {
     /// No GPU can be used.
     #[error("device `cuda` cannot be used: {0}; use `cpu` or `auto`")]
     Cuda(OpenError),
-    /// A device that this build has no engine for.
-    #[error(
-        "device `{device}` cannot be used: this build has no {engine} engine; use `cpu` or `auto`"
-    )]
-    Device {
-        /// The setting.
-        device: Device,
-        /// The engine's name.
-        engine: &'static str,
+    /// The file of what steps take is not one.
+    #[error("costs {}: {reason}", path.display())]
+    Costs {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// A type that no weights can have here.
     #[error("`{found}` is no type of weights; there are {supported}")]

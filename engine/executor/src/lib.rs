@@ -2,7 +2,8 @@
 //!
 //! [`ModelFile`] opens a file and says what is in it; [`load`] makes an
 //! [`engine_contract::Executor`] of it, on the device that the [`Config`] names. Beneath are
-//! `engine-model`, which knows what the numbers mean, and a backend, which computes.
+//! `engine-model`, which knows what the numbers mean, and a backend, which computes; or
+//! `engine-sim`, which does not.
 //!
 //! No request and no actor is known here. Steps are launched from one thread, the one that called
 //! [`load`]; their tickets may be waited for on another. Of several GPUs each has a thread of its
@@ -17,6 +18,7 @@ mod gpus;
 mod kv;
 mod ranks;
 mod seats;
+mod simulated;
 mod stage;
 mod summary;
 mod text;
@@ -37,6 +39,7 @@ pub use engine_cpu::ActivationType;
 use engine_cpu::CpuBackend;
 use engine_cuda::CudaBackend;
 pub use engine_cuda::WeightType;
+pub use engine_sim::{CostModel, Speed};
 
 /// An engine, and what it runs on.
 pub struct Loaded {
@@ -74,7 +77,7 @@ pub fn load(file: &ModelFile, config: &Config) -> Result<Loaded, LoadError> {
         },
         Device::Cpu => on_cpu(file, config),
         Device::Cuda => on_gpus(begun, file, config),
-        Device::Sim => Err(LoadError::Device { device: config.device, engine: "simulated" }),
+        Device::Sim => simulated::build(begun, file, config),
     }
 }
 

@@ -5,6 +5,7 @@ mod generate;
 mod inspect;
 mod pull;
 mod serve;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -23,5 +24,6 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Inspect(options) => inspect::run(&options),
         Command::Pull(options) => pull::run(&options),
         Command::Serve(options) => serve::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
     }
 }

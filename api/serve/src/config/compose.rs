@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{ActivationType, Config, Device, Failure, KvType, WeightType};
+use super::{ActivationType, Config, Device, Failure, KvType, SimSpeed, WeightType};
 
 /// What the crates below are started with.
 pub(crate) struct Composed {
@@ -30,6 +30,8 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
             rows_max: engine.rows_max,
             step_tokens_max: engine.step_tokens_max,
             context_max: engine.context_max,
+            costs: (!engine.costs.is_empty()).then(|| engine.costs.clone().into()),
+            sim_speed: sim_speed(engine.sim_speed),
         },
         runtime: runtime::Config {
             pipeline_depth: scheduler.pipeline_depth,
@@ -37,6 +39,7 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
             rows_max: engine.rows_max,
             waiting_max: scheduler.waiting_max,
             waiting_tokens_max: scheduler.waiting_tokens_max,
+            itl_target_ms: scheduler.itl_target_ms,
             step_timeout_ms: scheduler.step_timeout_ms,
             stall_timeout_ms: scheduler.stall_timeout_ms,
             drain_timeout_ms: scheduler.drain_timeout_ms,
@@ -90,6 +93,13 @@ fn weight_type(weight_type: WeightType) -> engine::WeightType {
     match weight_type {
         WeightType::Auto => engine::WeightType::Auto,
         WeightType::Fp8 => engine::WeightType::Fp8,
+    }
+}
+
+fn sim_speed(speed: SimSpeed) -> engine::Speed {
+    match speed {
+        SimSpeed::Real => engine::Speed::Real,
+        SimSpeed::Unbounded => engine::Speed::Unbounded,
     }
 }
 

@@ -74,6 +74,9 @@ pub(crate) struct Engine {
     pub(crate) step_tokens_max: u32,
     /// Most positions of a sequence; 0: as many as the model was made for.
     pub(crate) context_max: u32,
+    /// Of a simulated engine, the file of what steps take; empty: the demo model on two cores.
+    pub(crate) costs: String,
+    pub(crate) sim_speed: SimSpeed,
     pub(crate) failure: Failure,
 }
 
@@ -111,6 +114,14 @@ pub(crate) enum WeightType {
     Fp8,
 }
 
+/// Whether the steps of a simulated engine take time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SimSpeed {
+    Real,
+    Unbounded,
+}
+
 /// What follows when the engine fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -131,6 +142,8 @@ pub(crate) struct Scheduler {
     pub(crate) waiting_max: u32,
     /// Most prompt tokens waiting, over all requests.
     pub(crate) waiting_tokens_max: u64,
+    /// What a step may take while streams run; 0: as long as it likes.
+    pub(crate) itl_target_ms: u64,
     /// Longest that a step may take before the engine counts as failed.
     pub(crate) step_timeout_ms: u64,
     /// Longest that a client may take nothing before its request is cancelled.
@@ -219,6 +232,8 @@ impl Default for Engine {
             rows_max: 64,
             step_tokens_max: 512,
             context_max: 0,
+            costs: String::new(),
+            sim_speed: SimSpeed::Real,
             failure: Failure::Restart,
         }
     }
@@ -230,6 +245,7 @@ impl Default for Scheduler {
             pipeline_depth: 2,
             waiting_max: 256,
             waiting_tokens_max: 1 << 18,
+            itl_target_ms: 50,
             step_timeout_ms: 60_000,
             stall_timeout_ms: 30_000,
             drain_timeout_ms: 30_000,

@@ -28,6 +28,7 @@ pub(crate) const RANGES: &[Range] = &[
     Range::new("http.port", 0, 65_535),
     Range::new("http.workers", 0, 256),
     Range::new("scheduler.drain_timeout_ms", 1, HOUR_MS),
+    Range::new("scheduler.itl_target_ms", 0, 60_000),
     Range::new("scheduler.pipeline_depth", 1, 4),
     Range::new("scheduler.stall_timeout_ms", 1, HOUR_MS),
     Range::new("scheduler.step_timeout_ms", 1, HOUR_MS),

@@ -52,10 +52,9 @@ fn devices_that_are_not_there_are_refused_in_words() {
             format!("weight_type is fp8, which needs a GPU: {absent}; use `auto`")
         );
     }
-    assert_eq!(
-        refusal(&Config { device: Device::Sim, ..Config::default() }),
-        "device `sim` cannot be used: this build has no simulated engine; use `cpu` or `auto`"
-    );
+    let costs = Some("nowhere.toml".into());
+    let refused = refusal(&Config { device: Device::Sim, costs, ..Config::default() });
+    assert!(refused.starts_with("costs nowhere.toml: "), "{refused}");
 }
 
 #[test]
