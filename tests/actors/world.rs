@@ -8,7 +8,7 @@ use engine_contract::{EngineInfo, Sampling};
 use futures_core::Stream;
 use runtime::{
     Config, Delta, Ends, Failure, FinishReason, Generate, Generation, Handle, Prompt, Runtime,
-    Status, Usage, Worker,
+    Status, Terms, Usage, Worker,
 };
 use tests::bytes;
 use tests::fake::{Fake, Speech, info};
@@ -126,6 +126,7 @@ pub(crate) fn ask(text: &str) -> Generate {
         stop: Vec::new(),
         stop_tokens: Vec::new(),
         ends: Ends::Heed,
+        terms: Terms::default(),
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) config: api::Config,
     pub(crate) handle: Handle,
     pub(crate) engine: Fake,
+    /// Requests to reload, for the test to answer.
+    pub(crate) reloads: Receiver<ReloadAnswer>,
     /// Dropped when the engine may be built.
     arrival: Option<Sender<()>>,
     server: ServerHandle,
@@ -37,6 +39,7 @@ pub(crate) struct World {
 pub(crate) struct Options {
     pub(crate) http: api::Config,
     pub(crate) runtime: runtime::Config,
+    pub(crate) tenancy: Tenancy,
     pub(crate) speech: Speech,
     pub(crate) context: u32,
     pub(crate) engine_comes_later: bool,
@@ -53,6 +56,7 @@ impl World {
         let mut options = Options {
             http: api::Config { port: 0, workers: 2, ..api::Config::default() },
             runtime: runtime::Config::default(),
+            tenancy: Tenancy::default(),
             speech: fake::babbles(),
             context: CONTEXT,
             engine_comes_later: false,
@@ -69,7 +73,8 @@ impl World {
                 let mut model = bytes::model(MODEL);
                 model.card.context = options.context;
                 let handle = Runtime::start(options.runtime, model, factory);
-                let (server, addresses) = api::bind(options.http, handle.clone()).unwrap();
+                handle.set_tenancy(&options.tenancy).unwrap();
+                let (server, addresses) = api::bind(options.http, handle.clone(), reloader).unwrap();
                 started.send((addresses[0], handle, server.handle())).unwrap();
                 server.await.unwrap();
             });

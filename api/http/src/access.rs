@@ -4,7 +4,7 @@
 //! in the handler's future and then in the response's body. Whichever of them goes last writes the
 //! line.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,15 +16,18 @@ use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpMessage as _, HttpRequest};
 
-use crate::gate;
+use runtime::Caller;
+
 use crate::openai::quote;
 use crate::request_id::{self, RequestId};
 use crate::server::Edge;
+use crate::{gate, rate_limit};
 
 /// What is known of one request so far.
 pub(crate) struct Access {
     id: RequestId,
     target: Target,
+    caller: OnceCell<Caller>,
     started: Instant,
     first_text: Cell<Option<Duration>>,
     status: Cell<Option<u16>>,
@@ -55,6 +58,8 @@ pub(crate) enum Outcome {
     Length,
     /// The output is complete: an end token or a stop string.
     Stop,
+    /// The output ends where its time was up.
+    Timeout,
 }
 
 impl Outcome {
@@ -65,6 +70,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Length => "length",
             Self::Stop => "stop",
+            Self::Timeout => "timeout",
         }
     }
 }
@@ -83,6 +89,7 @@ impl Access {
         Self {
             id,
             target,
+            caller: OnceCell::new(),
             started: Instant::now(),
             first_text: Cell::new(None),
             status: Cell::new(None),
@@ -103,6 +110,17 @@ impl Access {
     pub(crate) fn detached() -> Rc<Self> {
         let id = RequestId::of(&actix_web::http::header::HeaderMap::new());
         Rc::new(Self::start(id, Target::default()))
+    }
+
+    /// The request's name.
+    pub(crate) fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    /// It is known whom the request is from.
+    pub(crate) fn called_by(&self, caller: &Caller) {
+        // A request has one caller; to say it again changes nothing.
+        let _ = self.caller.set(caller.clone());
     }
 
     /// The prompt was admitted.
@@ -148,6 +166,7 @@ impl Drop for Access {
             request_id = self.id.as_str(),
             method = self.target.method,
             path = self.target.path,
+            tenant = self.caller.get().map(|caller| &**caller.name()),
             status = self.status.get(),
             prompt_tokens = self.prompt_tokens.get(),
             output_tokens = self.output_tokens.get(),
@@ -181,8 +200,10 @@ pub(crate) async fn track(
     response.headers_mut().insert(request_id::HEADER, access.id.header());
     let status = response.status().as_u16();
     access.status.set(Some(status));
-    if let Some(edge) = response.request().app_data::<Data<Edge>>() {
+    if let Some(edge) = response.request().app_data::<Data<Edge>>().cloned() {
         edge.responses.count(access.target.route.as_deref().unwrap_or("unknown"), status);
+        let standing = access.caller.get().map(|caller| edge.handle.standing(caller));
+        rate_limit::tell(standing.unwrap_or_default(), response.headers_mut());
     }
     Ok(response.map_body(|_, body| BoxBody::new(Tracked { body, access })))
 }

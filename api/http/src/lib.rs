@@ -7,12 +7,15 @@
 
 mod access;
 mod config;
+mod credential;
 mod gate;
 mod openai;
 mod ops;
+mod rate_limit;
 mod request_id;
 mod server;
 mod sse;
 
 pub use config::{Config, ConfigError};
+pub use ops::reload::{ReloadAnswer, Reloader};
 pub use server::bind;

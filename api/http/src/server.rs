@@ -17,6 +17,7 @@ use socket2::SockRef;
 use crate::Config;
 use crate::access::track;
 use crate::openai::{ApiError, ChatWire, CompletionWire, create, models};
+use crate::ops::reload::{Reloader, reload};
 use crate::ops::responses::Responses;
 use crate::ops::{health, metrics};
 
@@ -25,6 +26,8 @@ pub(crate) struct Edge {
     pub(crate) config: Config,
     pub(crate) handle: Handle,
     pub(crate) responses: Responses,
+    /// Who reads the configuration again.
+    pub(crate) reloader: Reloader,
     /// This thread's own way into the runtime.
     pub(crate) worker: Worker,
 }
@@ -44,11 +47,16 @@ const WRITE_BUFFER_BYTES: usize = 16 << 10;
 const SOCKET_BUFFER_BYTES: usize = 64 << 10;
 
 /// Opens the listening socket. The server runs when the future that comes back is polled, on
-/// threads of its own; it heeds no signals, so whoever holds it decides when it stops.
+/// threads of its own; it heeds no signals, so whoever holds it decides when it stops. Whoever
+/// holds the other end of `reloader` answers `/admin/reload`.
 ///
 /// # Errors
 /// Those of resolving the host and binding the port.
-pub fn bind(config: Config, handle: Handle) -> io::Result<(Server, Vec<SocketAddr>)> {
+pub fn bind(
+    config: Config,
+    handle: Handle,
+    reloader: Reloader,
+) -> io::Result<(Server, Vec<SocketAddr>)> {
     let Config { head_timeout_ms, idle_timeout_ms, shutdown_timeout_ms, .. } = config;
     let unread_timeout = Duration::from_millis(config.unread_timeout_ms);
     let address = (config.host.clone(), config.port);
@@ -62,6 +70,7 @@ pub fn bind(config: Config, handle: Handle) -> io::Result<(Server, Vec<SocketAdd
             config: config.clone(),
             handle: handle.clone(),
             responses: responses.clone(),
+            reloader: reloader.clone(),
             worker: handle.worker(),
         };
         // A path that does not decode names nothing.
@@ -117,6 +126,7 @@ fn routes(app: &mut ServiceConfig) {
         .service(at("/health", "GET, HEAD").route(reading().to(health::alive)))
         .service(at("/ready", "GET, HEAD").route(reading().to(health::ready)))
         .service(at("/metrics", "GET, HEAD").route(reading().to(metrics::show)))
+        .service(at("/admin/reload", "POST").route(web::post().to(reload)))
         .default_service(web::to(async |request: HttpRequest| {
             Err::<HttpResponse, _>(ApiError::unknown_route(request.path()))
         }));

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Print what a model is, and what it takes.
     Inspect(Inspect),
+    /// Make a key for a tenant, and the hash of it that a configuration has.
+    Key(Key),
     /// Fetch a model into the cache.
     Pull(Pull),
     /// Serve a model over HTTP.
@@ -81,6 +83,14 @@ pub(crate) struct Inspect {
     /// Tokens of each of them.
     #[arg(long, value_name = "L", requires = "sequences")]
     pub(crate) tokens: Option<u64>,
+}
+
+/// Options of `antiphon key`.
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// Also print a tenant of this name with it, as a configuration has it.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
 }
 
 /// Options of `antiphon pull`.

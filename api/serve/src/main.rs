@@ -9,11 +9,13 @@ mod cli;
 mod command;
 mod config;
 mod logging;
+mod reach;
 mod reload;
 mod signals;
 mod source;
 mod terminal;
 mod text;
+mod usage;
 
 use std::process::ExitCode;
 

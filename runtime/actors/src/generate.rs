@@ -1,9 +1,13 @@
 //! What a front end asks for, and what it hears back.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine_contract::{Sampling, TokenId};
 use runtime_core::Rejected;
+
+use crate::tenancy::{Caller, Timeouts};
 
 /// One prompt to continue, as a front end says it.
 #[derive(Clone, Debug)]
@@ -22,6 +26,21 @@ pub struct Generate {
     pub stop_tokens: Vec<TokenId>,
     /// Whether the model's own end tokens end the output.
     pub ends: Ends,
+    /// On whose account, and by when.
+    pub terms: Terms,
+}
+
+/// On whose account a prompt is continued, and by when.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Whom it is from; `None` is whoever comes without a key.
+    pub caller: Option<Caller>,
+    /// The front end's name for it, for the usage record.
+    pub name: String,
+    /// How urgent it is among its tenant's own requests; 0 is the least.
+    pub priority: u8,
+    /// The longest that it may take; its tenant's own timeouts hold as well.
+    pub timeouts: Timeouts,
 }
 
 /// Whether the model's own end tokens end the output.
@@ -93,12 +112,14 @@ pub enum FinishReason {
     Length,
     /// An end token or a stop string.
     Stop,
+    /// The request's own time was up. Before its first token that is a [`Failure`].
+    Timeout,
 }
 
 /// Why an output ends without being complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A deadline of its own passed.
+    /// A deadline of its own passed before its first token.
     DeadlinePassed,
     /// The drain deadline passed.
     Draining,
@@ -127,6 +148,16 @@ pub enum Refused {
     /// The model has no chat template.
     #[error("this model has no chat template; use /v1/completions")]
     NoChatTemplate,
+    /// Its tenant has had what it may take a minute.
+    #[error("this tenant may take {per_minute} {limit} a minute, and has had them")]
+    RateLimited {
+        /// What there is no more of.
+        limit: RateLimit,
+        /// How many there are in a minute.
+        per_minute: u64,
+        /// When there will be enough, if the tenant asks for nothing else.
+        retry_after: Duration,
+    },
     /// The scheduler refused.
     #[error(transparent)]
     Rejected(#[from] Rejected),
@@ -136,6 +167,9 @@ pub enum Refused {
     /// No engine serves now: starting, failed, restarting or stopping.
     #[error("the engine is not serving")]
     Unavailable,
+    /// Nobody is served who does not say who it is.
+    #[error("requests without a key are not served")]
+    UnknownCaller,
     /// A token is not in the vocabulary.
     #[error("token {token} is not in the vocabulary of {vocab} tokens")]
     UnknownToken {
@@ -144,4 +178,22 @@ pub enum Refused {
         /// The size of the vocabulary.
         vocab: u32,
     },
+}
+
+/// What a tenant may take a number of in a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// Requests.
+    Requests,
+    /// Tokens of prompts and outputs.
+    Tokens,
+}
+
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+        })
+    }
 }

@@ -9,11 +9,14 @@ use runtime_text::{ChatTemplate, Tokenizer};
 use tokio::sync::watch;
 
 use crate::lifecycle::Status;
-use crate::message::{BeginDrain, HubId, StopNow};
+use crate::message::{BeginDrain, Census, HubId, SetTenants, StopNow};
 use crate::telemetry::Telemetry;
 use crate::wiring::{self, Wires};
 use crate::worker::Worker;
-use crate::{Config, ExecutorFactory};
+use crate::{
+    Caller, Config, ExecutorFactory, KeyHash, Standing, Tenancy, TenancyChanges, TenancyError,
+    UsageSink,
+};
 
 /// What is known of a model without its weights.
 #[derive(Clone)]
@@ -138,6 +141,56 @@ impl Handle {
     #[must_use]
     pub fn telemetry(&self) -> Arc<Telemetry> {
         Arc::clone(&self.shared.wires.telemetry)
+    }
+
+    /// All metrics in the OpenMetrics text format, with what each tenant has at this moment.
+    pub async fn scrape(&self) -> String {
+        let wires = self.wires();
+        // A scheduler that is gone has nothing to say; what was counted is shown all the same.
+        if let Ok(census) = wires.scheduler.send(Census {}).await {
+            wires.telemetry.tenants.take_census(census);
+        }
+        wires.telemetry.encode()
+    }
+
+    /// Other tenants are served from now on. Requests that were taken under the table before go on.
+    ///
+    /// # Errors
+    /// The table can not be used; nothing has changed.
+    pub fn set_tenancy(&self, tenancy: &Tenancy) -> Result<TenancyChanges, TenancyError> {
+        let wires = self.wires();
+        let tell = |tenants| wires.scheduler.do_send(SetTenants { tenants });
+        wires.directory.replace(tenancy, tell)
+    }
+
+    /// The tenant that this key belongs to, or the one that is served without a key.
+    #[must_use]
+    pub fn caller(&self, key: Option<&KeyHash>) -> Option<Caller> {
+        self.wires().directory.find(key)
+    }
+
+    /// Whether this is a key of those who run the server.
+    #[must_use]
+    pub fn is_admin(&self, key: &KeyHash) -> bool {
+        self.wires().directory.is_admin(key)
+    }
+
+    /// Whether there are no tenants, so that everybody is served.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.wires().directory.is_open()
+    }
+
+    /// What a tenant may still take.
+    #[must_use]
+    pub fn standing(&self, caller: &Caller) -> Standing {
+        caller.member().record.standing(self.wires().clock.now())
+    }
+
+    /// From now on every request that ends is put on record. The first call counts.
+    pub fn record_usage(&self, sink: UsageSink) {
+        // A second sink would be another set of books.
+        let _ = self.wires().usage.set(sink);
     }
 
     /// The model that is served.

@@ -20,8 +20,10 @@ mod placement;
 mod scheduler;
 mod session;
 mod telemetry;
+mod tenancy;
 mod tokenizer;
 mod transcript;
+mod usage;
 mod wiring;
 mod worker;
 
@@ -32,14 +34,19 @@ use engine_contract::Executor;
 
 pub use config::{Config, ConfigError, FailurePolicy};
 pub use generate::{
-    Delta, Ends, Failure, FinishReason, Generate, NamedLogprob, Prompt, Refused, TokenLogprobs,
-    Usage,
+    Delta, Ends, Failure, FinishReason, Generate, NamedLogprob, Prompt, RateLimit, Refused, Terms,
+    TokenLogprobs, Usage,
 };
 pub use handle::{Handle, Model, ModelCard, Runtime};
 pub use lifecycle::Status;
 pub use runtime_core::{Limits, QueueBound, Rejected, Snapshot};
 pub use runtime_text::Message;
 pub use telemetry::Telemetry;
+pub use tenancy::{
+    Caller, DEFAULT_TENANT, KeyHash, KeyHashError, Rates, Reading, Standing, Tenancy,
+    TenancyChanges, TenancyError, Tenant, Timeouts,
+};
+pub use usage::{UsageRecord, UsageSink};
 pub use worker::{Generation, Worker};
 
 /// Builds an executor, on the thread that will own it; again for each engine that replaces a failed

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use actix::{Addr, Message, Recipient};
 use crossbeam_channel::Sender;
 use engine_contract::{EngineError, EngineInfo, StepOutput, StepPlan, TokenId};
-use runtime_core::{CancelCause, Request, RequestId, Tick, Updates};
+use runtime_core::{CancelCause, Request, RequestId, TenantSnapshot, Tenants, Tick, Updates};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::engine::Incarnation;
+use crate::open::Begun;
 use crate::session::SessionActor;
 use crate::telemetry::StepTiming;
+use crate::tenancy::Record;
 use crate::{Prompt, Refused};
 
 /// Declares messages: a struct, and what its handler answers.
@@ -86,6 +88,10 @@ messages! {
     Submit -> () {
         /// The request.
         request: Request,
+        /// Whose it is.
+        tenant: Arc<Record>,
+        /// Where to say that it has begun.
+        begun: Arc<Begun>,
         /// When the client's call came in.
         called: Tick,
         /// When it was submitted.
@@ -93,6 +99,15 @@ messages! {
         /// Whether it was taken.
         verdict: oneshot::Sender<Result<(), Refused>>,
     }
+
+    /// Handle → SchedulerActor, before anybody can ask under it: another table of tenants.
+    SetTenants -> () {
+        /// The table.
+        tenants: Tenants,
+    }
+
+    /// Handle → SchedulerActor, at a scrape: what each tenant has.
+    Census -> Vec<TenantSnapshot> {}
 
     /// SessionActor → SchedulerActor: end a request from outside. Ids already ended are ignored.
     Cancel -> () {
@@ -204,7 +219,10 @@ messages! {
     }
 
     /// Whoever held the generation → SessionActor: it is dropped.
-    ClientGone -> () {}
+    ClientGone -> () {
+        /// Whether the scheduler has refused it, so that nothing has ended.
+        was_refused: bool,
+    }
 
     /// Handle → LifecycleActor: finish what is open, take nothing new.
     BeginDrain -> () {}

@@ -4,12 +4,15 @@
 //! both. It decides nothing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_contract::{StepPlan, TableChange};
 use runtime_core::{CancelCause, End, RequestId, Tick, Updates};
 
 use crate::clock::between;
 use crate::telemetry::{Phase, RequestMetrics};
+use crate::tenancy::Record;
 
 /// The open requests.
 #[derive(Default)]
@@ -20,12 +23,39 @@ pub(crate) struct OpenRequests {
 struct Open {
     called: Tick,
     phase: Phase,
+    begun: Arc<Begun>,
+    tenant: Arc<Record>,
+}
+
+/// When the first step of a request was planned: said by the scheduler's thread, and read by the
+/// session's.
+#[derive(Debug)]
+pub(crate) struct Begun(AtomicU64);
+
+impl Begun {
+    const NEVER: u64 = u64::MAX;
+
+    /// Of a request that no step has named.
+    pub(crate) const fn never() -> Self {
+        Self(AtomicU64::new(Self::NEVER))
+    }
+
+    /// The moment, if there was one.
+    pub(crate) fn at(&self) -> Option<Tick> {
+        let at = self.0.load(Ordering::Relaxed);
+        (at != Self::NEVER).then_some(Tick(at))
+    }
+
+    fn now(&self, now: Tick) {
+        self.0.store(now.0, Ordering::Relaxed);
+    }
 }
 
 impl OpenRequests {
     /// A request was taken; the client called at `called`.
-    pub(crate) fn enter(&mut self, id: RequestId, called: Tick) {
-        self.by_id.insert(id, Open { called, phase: Phase::Queued });
+    pub(crate) fn enter(&mut self, id: RequestId, called: Tick, whose: (Arc<Record>, Arc<Begun>)) {
+        let (tenant, begun) = whose;
+        self.by_id.insert(id, Open { called, phase: Phase::Queued, begun, tenant });
     }
 
     /// A plan goes to the engine: who is named for the first time has left the queue.
@@ -36,7 +66,10 @@ impl OpenRequests {
             let Some(open) = self.by_id.get_mut(&RequestId(row.sequence.0)) else { continue };
             if open.phase == Phase::Queued {
                 open.phase = Phase::Prefill;
-                metrics.queue.observe_duration(between(open.called, now));
+                open.begun.now(now);
+                let waited = between(open.called, now);
+                metrics.queue.observe_duration(waited);
+                open.tenant.metrics.queue.observe_duration(waited);
             }
         }
     }

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient, SpawnHandle};
 use crossbeam_channel::{Sender, TrySendError};
 use engine_contract::EngineError;
-use runtime_core::{Limits, Rejected, Request, Scheduler, Tick, Update, Updates};
+use runtime_core::{
+    Limits, Rejected, Request, Scheduler, TenantSnapshot, Tenants, Tick, Update, Updates,
+};
 
 use crate::bomb::Bomb;
 use crate::clock::{Clock, between, micros};
 use crate::engine::{EngineActor, Incarnation};
 use crate::lifecycle::LifecycleActor;
 use crate::message::{
-    Cancel, Deliver, Drain, Drained, EngineFailed, EngineReady, HubId, Join, Launch, StepCompleted,
-    Submit,
+    Cancel, Census, Deliver, Drain, Drained, EngineFailed, EngineReady, HubId, Join, Launch,
+    SetTenants, StepCompleted, Submit,
 };
 use crate::open::OpenRequests;
 use crate::telemetry::Telemetry;
@@ -46,6 +48,8 @@ pub(crate) struct SchedulerActor {
     core: Option<Scheduler>,
     /// What the core was made with.
     limits: Option<Limits>,
+    /// The table that the core has, or is to have.
+    tenants: Tenants,
     engine: Option<Engine>,
     hubs: HashMap<HubId, Recipient<Deliver>>,
     open: OpenRequests,
@@ -83,6 +87,7 @@ impl SchedulerActor {
             parts,
             core: None,
             limits: None,
+            tenants: Tenants::default(),
             engine: None,
             hubs: HashMap::new(),
             open: OpenRequests::default(),
@@ -178,17 +183,14 @@ impl SchedulerActor {
     }
 
     /// Whether a request is taken, as the core and the engine's state have it.
-    fn judge(&mut self, request: Request, called: Tick, now: Tick) -> Result<(), Refused> {
+    fn judge(&mut self, request: Request, now: Tick) -> Result<(), Refused> {
         if self.drain != Draining::No {
             return Err(Refused::Rejected(Rejected::Draining));
         }
         let (Some(core), Some(_)) = (&mut self.core, &self.engine) else {
             return Err(Refused::Unavailable);
         };
-        let (id, num_tokens) = (request.id, request.prompt.len() as u64);
         core.submit(request, now)?;
-        self.open.enter(id, called);
-        self.parts.telemetry.requests.prompt_tokens.inc_by(num_tokens);
         Ok(())
     }
 }
@@ -220,7 +222,9 @@ impl Handler<EngineReady> for SchedulerActor {
         // failure that ended its engine has ended every request.
         if self.limits.replace(limits) != Some(limits) {
             tracing::info!(?limits, "the scheduler's limits are set");
-            self.core = Some(Scheduler::new(limits));
+            let mut core = Scheduler::new(limits);
+            core.set_tenants(&self.tenants);
+            self.core = Some(core);
         }
         self.engine = Some(Engine { incarnation, plans });
         self.advance(now, now, ctx);
@@ -244,19 +248,47 @@ impl Handler<Submit> for SchedulerActor {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, ctx: &mut Self::Context) {
-        let Submit { request, called, submitted, verdict } = submit;
+        let Submit { request, tenant, begun, called, submitted, verdict } = submit;
         if verdict.is_closed() {
             // The client left while this waited in the mailbox.
             return;
         }
         let now = self.parts.clock.now();
-        let judged = self.judge(request, called, now);
+        let (id, num_tokens) = (request.id, request.prompt.len());
+        let judged = self.judge(request, now);
         let taken = judged.is_ok();
+        if taken {
+            self.parts.telemetry.requests.prompt_tokens.inc_by(num_tokens as u64);
+            tenant.metrics.prompt(u32::try_from(num_tokens).unwrap_or(u32::MAX));
+            self.open.enter(id, called, (tenant, begun));
+        }
         // A client that leaves at this very moment is cancelled by its session.
         let _ = verdict.send(judged);
         if taken {
             self.advance(submitted, now, ctx);
         }
+    }
+}
+
+impl Handler<SetTenants> for SchedulerActor {
+    type Result = ();
+
+    fn handle(&mut self, set: SetTenants, ctx: &mut Self::Context) {
+        self.tenants = set.tenants;
+        if let Some(core) = &mut self.core {
+            core.set_tenants(&self.tenants);
+        }
+        // Bounds that are wider now may let somebody go on.
+        let now = self.parts.clock.now();
+        self.advance(now, now, ctx);
+    }
+}
+
+impl Handler<Census> for SchedulerActor {
+    type Result = Vec<TenantSnapshot>;
+
+    fn handle(&mut self, _census: Census, _ctx: &mut Self::Context) -> Self::Result {
+        self.core.iter().flat_map(Scheduler::tenants).collect()
     }
 }
 

@@ -11,18 +11,34 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, Context, Handler};
 use engine_contract::{Logprobs, TokenId};
-use runtime_core::{CancelCause, End, Finish, RequestId, Tick};
+use runtime_core::{CancelCause, Deadline, End, Finish, RequestId, Tick};
 use runtime_text::Tokenizer;
 
 use crate::clock::{Clock, between};
 use crate::hub::HubActor;
 use crate::message::{Cancel, ClientGone, Hear, Leave, Sweep};
+use crate::open::Begun;
 use crate::outbox::Inlet;
 use crate::scheduler::SchedulerActor;
 use crate::telemetry::{Outcome, Telemetry};
+use crate::tenancy::{Charge, Record};
 use crate::transcript::{Progress, Transcript};
 use crate::wiring::SESSION_MAILBOX;
-use crate::{Delta, Failure, FinishReason, Usage};
+use crate::{Delta, Failure, FinishReason, Usage, UsageRecord, UsageSink};
+
+/// On whose account a session runs.
+pub(crate) struct Bill {
+    /// The front end's name for the request.
+    pub(crate) name: String,
+    /// Whose it is.
+    pub(crate) tenant: Arc<Record>,
+    /// What it has taken of its tenant's rates.
+    pub(crate) charge: Charge,
+    /// When its first step was planned.
+    pub(crate) begun: Arc<Begun>,
+    /// Who keeps the books.
+    pub(crate) sink: Option<UsageSink>,
+}
 
 /// What a session is made of.
 pub(crate) struct Parts {
@@ -38,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) inlet: Inlet,
     /// When the client called.
     pub(crate) called: Tick,
+    /// On whose account it is.
+    pub(crate) bill: Bill,
     /// How long the reader may leave text untaken.
     pub(crate) stall_timeout: Duration,
     /// The runtime's clock.
@@ -58,6 +76,9 @@ pub(crate) struct SessionActor {
     usage: Usage,
     life: Life,
     called: Tick,
+    bill: Bill,
+    /// When tokens were first heard.
+    first_heard: Option<Tick>,
     /// When tokens were last heard.
     heard: Option<Tick>,
     stall_timeout: Duration,
@@ -89,6 +110,8 @@ impl SessionActor {
             usage: Usage { prompt: parts.num_prompt, cached: 0, output: 0 },
             life: Life::Open,
             called: parts.called,
+            bill: parts.bill,
+            first_heard: None,
             heard: None,
             stall_timeout: parts.stall_timeout,
             text: String::new(),
@@ -106,8 +129,13 @@ impl SessionActor {
         }
         let metrics = &self.telemetry.requests;
         metrics.output_tokens.inc_by(tokens.len() as u64);
+        self.bill.tenant.metrics.output(tokens.len() as u64);
         match self.heard.replace(now) {
-            None => metrics.ttft.observe_duration(between(self.called, now)),
+            None => {
+                self.first_heard = Some(now);
+                metrics.ttft.observe_duration(between(self.called, now));
+                self.bill.tenant.metrics.ttft.observe_duration(between(self.called, now));
+            }
             Some(before) => metrics.itl.observe_duration(between(before, now)),
         }
         self.text.clear();
@@ -135,6 +163,9 @@ impl SessionActor {
             End::Cancelled(
                 CancelCause::Disconnect | CancelCause::Stall | CancelCause::StopString,
             ) => {}
+            End::DeadlinePassed(Deadline::Whole) if self.usage.output > 0 => {
+                self.finish_with(|_| FinishReason::Timeout, now);
+            }
             End::DeadlinePassed(_) => self.fail(Failure::DeadlinePassed, now),
             End::EngineFailed => self.fail(Failure::Engine, now),
             End::NotFinite => self.fail(Failure::NotFinite, now),
@@ -146,15 +177,21 @@ impl SessionActor {
             // It is not delivered, and counts.
             self.usage.output += 1;
             self.telemetry.requests.output_tokens.inc();
+            self.bill.tenant.metrics.output(1);
         }
-        self.text.clear();
-        let held_back = self.transcript.finish(&mut self.text);
-        self.inlet.push(&self.text, 0, None, now);
-        let finish = match (finish, held_back) {
+        let finish = |held_back| match (finish, held_back) {
             (Finish::StopToken, _) | (Finish::Length, Progress::Stopped) => FinishReason::Stop,
             (Finish::Length, Progress::More) => FinishReason::Length,
         };
-        self.finish(finish, now);
+        self.finish_with(finish, now);
+    }
+
+    /// Says what was held back, and then the end.
+    fn finish_with(&mut self, finish: impl FnOnce(Progress) -> FinishReason, now: Tick) {
+        self.text.clear();
+        let held_back = self.transcript.finish(&mut self.text);
+        self.inlet.push(&self.text, 0, None, now);
+        self.finish(finish(held_back), now);
     }
 
     fn finish(&mut self, finish: FinishReason, now: Tick) {
@@ -169,8 +206,35 @@ impl SessionActor {
 
     fn ended(&mut self, outcome: Outcome, now: Tick) {
         self.life = Life::Ended;
+        let total = between(self.called, now);
         self.telemetry.requests.end(outcome);
-        self.telemetry.requests.whole.observe_duration(between(self.called, now));
+        self.telemetry.requests.whole.observe_duration(total);
+        self.bill.tenant.metrics.end(outcome);
+        self.settle(outcome, total);
+    }
+
+    /// Nobody pays for a prompt that nothing was computed of, nor for tokens that never were.
+    fn settle(&mut self, outcome: Outcome, total: Duration) {
+        let Bill { name, tenant, charge, begun, sink } = &mut self.bill;
+        let usage = match begun.at() {
+            None => Usage { prompt: 0, ..self.usage },
+            Some(_) => self.usage,
+        };
+        charge.settle(u64::from(usage.prompt) + u64::from(usage.output));
+        let Some(sink) = sink else { return };
+        let since_called = |then: Option<Tick>| then.map(|then| between(self.called, then));
+        let record = UsageRecord {
+            request: std::mem::take(name),
+            tenant: Arc::clone(&tenant.name),
+            usage,
+            outcome: outcome.name(),
+            queue: since_called(begun.at()),
+            ttft: since_called(self.first_heard),
+            total,
+        };
+        if !sink.put(record) {
+            self.telemetry.usage_lost.inc();
+        }
     }
 
     fn cancel(&self, cause: CancelCause) {
@@ -214,6 +278,7 @@ impl Handler<Hear> for SessionActor {
         let update = &hear.updates.entries[hear.entry];
         if let Some(num_cached) = update.num_cached {
             self.usage.cached = num_cached;
+            self.bill.tenant.metrics.cached(num_cached);
         }
         let tokens = &hear.updates.tokens[update.tokens.clone()];
         let logprobs = &hear.updates.logprobs[update.logprobs.clone()];
@@ -245,7 +310,12 @@ impl Handler<Sweep> for SessionActor {
 impl Handler<ClientGone> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, _gone: ClientGone, ctx: &mut Self::Context) {
+    fn handle(&mut self, gone: ClientGone, ctx: &mut Self::Context) {
+        if gone.was_refused {
+            // What was never taken does not end, and costs nothing.
+            self.bill.charge.refused();
+            self.life = Life::Ended;
+        }
         if self.life == Life::Open {
             self.ended(Outcome::Disconnected, self.clock.now());
             self.cancel(CancelCause::Disconnect);

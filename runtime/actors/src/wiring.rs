@@ -3,7 +3,7 @@
 //! Everything that goes by `do_send` is queued even in a full mailbox, so a mailbox's size matters
 //! only for what goes by `try_send`; the sizes say what is expected to be there.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix::dev::channel::{AddressReceiver, channel};
 use actix::{Actor, Addr, Arbiter, Context};
@@ -18,8 +18,9 @@ use crate::message::Launch;
 use crate::placement;
 use crate::scheduler::{self, SchedulerActor};
 use crate::telemetry::Telemetry;
+use crate::tenancy::Directory;
 use crate::tokenizer::TokenizerActor;
-use crate::{Config, ExecutorFactory, Model};
+use crate::{Config, ExecutorFactory, Model, UsageSink};
 
 /// Every end that the outside of the actors holds.
 pub(crate) struct Wires {
@@ -27,6 +28,9 @@ pub(crate) struct Wires {
     pub(crate) model: Arc<Model>,
     pub(crate) clock: Clock,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) directory: Arc<Directory>,
+    /// Who keeps the books, once somebody does.
+    pub(crate) usage: OnceLock<UsageSink>,
     pub(crate) facts: Arc<Mutex<Facts>>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) scheduler: Addr<SchedulerActor>,
@@ -40,7 +44,8 @@ pub(crate) struct Wires {
 pub(crate) fn start(config: Config, model: Model, factory: ExecutorFactory) -> Wires {
     let (config, model) = (Arc::new(config), Arc::new(model));
     let clock = Clock::start();
-    let telemetry = Arc::new(Telemetry::new(&model.card.id));
+    let directory = Arc::new(Directory::new());
+    let telemetry = Arc::new(Telemetry::new(&model.card.id, Arc::clone(&directory)));
     let facts = Arc::new(Mutex::new(Facts::default()));
     let (status_in, status) = watch::channel(Status::Starting);
     let control = Arbiter::new();
@@ -91,6 +96,8 @@ pub(crate) fn start(config: Config, model: Model, factory: ExecutorFactory) -> W
         model,
         clock,
         telemetry,
+        directory,
+        usage: OnceLock::new(),
         facts,
         status,
         scheduler,

@@ -11,17 +11,20 @@ use actix::dev::SendError;
 use actix::{Actor, Addr};
 use engine_contract::{Sampling, TokenId};
 use futures_core::Stream;
-use runtime_core::{QueueBound, Rejected, Request, RequestId, Terms, Tick};
+use runtime_core::{Priority, QueueBound, Rejected, Request, RequestId, Tick};
 use tokio::sync::oneshot;
 
+use crate::clock::after;
 use crate::handle::Handle;
 use crate::hub::HubActor;
 use crate::lifecycle::Status;
 use crate::message::{ClientGone, Encode, Enter, HubId, Join, Submit};
+use crate::open::Begun;
 use crate::outbox::{Outlet, outbox};
-use crate::session::{self, SessionActor};
+use crate::session::{self, Bill, SessionActor};
+use crate::tenancy::Charge;
 use crate::tokenizer::{encode, text_bytes};
-use crate::{Delta, Ends, Generate, Prompt, Refused};
+use crate::{Caller, Delta, Ends, Generate, Prompt, Refused, Terms, Timeouts};
 
 /// Generates on the arbiter that it was made on. Copies are the same worker.
 #[derive(Clone)]
@@ -44,17 +47,18 @@ struct Inner {
 pub struct Generation {
     outlet: Outlet,
     num_prompt: u32,
-    _guard: CancelOnDrop,
+    guard: CancelOnDrop,
 }
 
 /// Tells the session that nobody listens any more. A session that has ended only goes.
 struct CancelOnDrop {
     session: Addr<SessionActor>,
+    was_refused: bool,
 }
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.session.do_send(ClientGone {});
+        self.session.do_send(ClientGone { was_refused: self.was_refused });
     }
 }
 
@@ -86,9 +90,16 @@ impl Worker {
     ) -> impl Future<Output = Result<Generation, Refused>> + use<> {
         let inner = Rc::clone(&self.inner);
         async move {
-            let result = inner.generate(generate).await;
+            let caller = generate.terms.caller.clone().or_else(|| inner.handle.caller(None));
+            let result = match &caller {
+                Some(caller) => inner.generate(generate, caller).await,
+                None => Err(Refused::UnknownCaller),
+            };
             if let Err(refused) = &result {
                 inner.handle.wires().telemetry.requests.refuse(refused);
+                if let Some(caller) = &caller {
+                    caller.member().record.metrics.refuse(refused);
+                }
             }
             result
         }
@@ -96,13 +107,18 @@ impl Worker {
 }
 
 impl Inner {
-    async fn generate(&self, generate: Generate) -> Result<Generation, Refused> {
+    async fn generate(&self, generate: Generate, caller: &Caller) -> Result<Generation, Refused> {
         let called = self.handle.wires().clock.now();
         self.check_open()?;
-        let Generate { prompt, sampling, max_tokens, min_tokens, stop, stop_tokens, ends } =
+        let mut charge = Charge::of_request(caller.member(), self.handle.wires().clock)?;
+        let Generate { prompt, sampling, max_tokens, min_tokens, stop, stop_tokens, ends, terms } =
             generate;
         let prompt = self.encode(prompt).await?;
         self.check_tokens(&prompt, &sampling)?;
+        // Who names no limit pays for what comes when it has come.
+        let asked = max_tokens.map_or(0, |asked| self.max_tokens(Some(asked), prompt.len()));
+        charge.reserve(prompt.len() as u64 + u64::from(asked))?;
+        let tenant = Arc::clone(&caller.member().record);
         let request = Request {
             id: self.mint(),
             max_tokens: self.max_tokens(max_tokens, prompt.len()),
@@ -110,13 +126,33 @@ impl Inner {
             min_tokens,
             stop_tokens: self.stop_tokens(stop_tokens, ends),
             sampling: Arc::new(sampling),
-            salt: 0,
-            terms: Terms::default(),
+            // Otherwise how fast a prompt is would tell a tenant whether another has asked it.
+            salt: tenant.id.0.into(),
+            terms: self.terms(&terms, caller, called),
         };
-        let Submitted { generation, verdict } = self.submit(request, stop, called)?;
+        charge.submitted();
+        let begun = Arc::new(Begun::never());
+        let sink = self.handle.wires().usage.get().cloned();
+        let bill = Bill { name: terms.name, tenant, charge, begun, sink };
+        let Submitted { generation, verdict } = self.submit(request, stop, called, bill)?;
         // A scheduler that drops the question is stopping.
-        verdict.await.unwrap_or(Err(Refused::Unavailable))?;
-        Ok(generation)
+        match verdict.await.unwrap_or(Err(Refused::Unavailable)) {
+            Ok(()) => Ok(generation),
+            Err(refused) => Err(generation.refuse(refused)),
+        }
+    }
+
+    /// By when the request must have come how far: the sooner of what it says, of what its tenant
+    /// has, and of what holds for all.
+    fn terms(&self, terms: &Terms, caller: &Caller, called: Tick) -> runtime_core::Terms {
+        let everybody = Timeouts { queue: self.handle.wires().config.queue_timeout(), whole: None };
+        let timeouts = terms.timeouts.or_sooner(caller.timeouts()).or_sooner(everybody);
+        runtime_core::Terms {
+            tenant: caller.member().record.id,
+            priority: Priority(terms.priority),
+            queue_deadline: timeouts.queue.map(|timeout| after(called, timeout)),
+            deadline: timeouts.whole.map(|timeout| after(called, timeout)),
+        }
     }
 
     /// What can be refused before anything is encoded.
@@ -194,10 +230,12 @@ impl Inner {
         request: Request,
         stop: Vec<String>,
         called: Tick,
+        bill: Bill,
     ) -> Result<Submitted, Refused> {
         let wires = self.handle.wires();
         let num_prompt = u32::try_from(request.prompt.len()).unwrap_or(u32::MAX);
         let (inlet, outlet) = outbox();
+        let (tenant, begun) = (Arc::clone(&bill.tenant), Arc::clone(&bill.begun));
         let session = SessionActor::new(session::Parts {
             id: request.id,
             num_prompt,
@@ -205,6 +243,7 @@ impl Inner {
             tokenizer: Arc::clone(&wires.model.tokenizer),
             inlet,
             called,
+            bill,
             stall_timeout: wires.config.stall_timeout(),
             clock: wires.clock,
             telemetry: Arc::clone(&wires.telemetry),
@@ -213,18 +252,28 @@ impl Inner {
         })
         .start();
         self.hub.do_send(Enter { id: request.id, session: session.clone() });
-        let generation = Generation { outlet, num_prompt, _guard: CancelOnDrop { session } };
+        let guard = CancelOnDrop { session, was_refused: false };
+        let generation = Generation { outlet, num_prompt, guard };
         let (answer, verdict) = oneshot::channel();
-        let submit = Submit { request, called, submitted: wires.clock.now(), verdict: answer };
+        let submitted = wires.clock.now();
+        let submit = Submit { request, tenant, begun, called, submitted, verdict: answer };
         match wires.scheduler.try_send(submit) {
             Ok(()) => Ok(Submitted { generation, verdict }),
-            Err(SendError::Full(_)) => Err(self.full(self.handle.snapshot().waiting)),
-            Err(SendError::Closed(_)) => Err(Refused::Unavailable),
+            Err(SendError::Full(_)) => {
+                Err(generation.refuse(self.full(self.handle.snapshot().waiting)))
+            }
+            Err(SendError::Closed(_)) => Err(generation.refuse(Refused::Unavailable)),
         }
     }
 }
 
 impl Generation {
+    /// It did not start, for this reason.
+    fn refuse(mut self, refused: Refused) -> Refused {
+        self.guard.was_refused = true;
+        refused
+    }
+
     /// Tokens of the prompt.
     #[must_use]
     pub fn prompt_tokens(&self) -> u32 {

@@ -2,10 +2,11 @@
 //! sent.
 
 use engine_contract::{Sampling, TokenId};
-use runtime::{Ends, Generate, Prompt};
+use runtime::{Ends, Generate, Prompt, Terms};
 use serde_json::Value;
 
 use super::fields::{Field, Fields};
+use super::urgency::Urgency;
 use super::{ApiError, Ignored, sampling};
 
 const STOP_STRINGS_MAX: usize = 16;
@@ -22,6 +23,7 @@ pub(crate) struct Controls {
     stop: Vec<String>,
     stop_tokens: Vec<TokenId>,
     ends: Ends,
+    urgency: Urgency,
 }
 
 /// How the output is sent.
@@ -67,6 +69,7 @@ impl Controls {
                 Some(true) => Ends::Ignore,
                 Some(false) | None => Ends::Heed,
             },
+            urgency: Urgency::read(fields)?,
         })
     }
 
@@ -88,6 +91,7 @@ impl Controls {
         let ids = self.stop_tokens.iter().map(|token| token.0);
         check_vocabulary("stop_token_ids", ids, vocab)?;
         sampling::check_biases(&self.sampling, vocab)?;
+        let Urgency { priority, timeouts } = self.urgency;
         Ok(Generate {
             prompt,
             sampling: self.sampling,
@@ -96,6 +100,7 @@ impl Controls {
             stop: self.stop,
             stop_tokens: self.stop_tokens,
             ends: self.ends,
+            terms: Terms { priority, timeouts, ..Terms::default() },
         })
     }
 }
@@ -229,6 +234,7 @@ mod tests {
             stop: Vec::new(),
             stop_tokens: Vec::new(),
             ends: Ends::Heed,
+            urgency: Urgency::default(),
         };
         assert_eq!(controls, expected);
     }
@@ -279,6 +285,7 @@ mod tests {
             stop: vec!["a".to_owned(), "b".to_owned()],
             stop_tokens: vec![TokenId(3)],
             ends: Ends::Ignore,
+            urgency: Urgency::default(),
         };
         assert_eq!(controls.unwrap(), expected);
         assert_eq!(read(json!({"stop": "x"})).unwrap().stop, ["x"]);

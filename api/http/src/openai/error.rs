@@ -3,9 +3,9 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
-use runtime::{Failure, Refused, Rejected};
+use runtime::{Failure, QueueBound, RateLimit, Refused, Rejected};
 
 use serde::Serialize;
 
@@ -20,6 +20,9 @@ const RETRY_LATER: u32 = 5;
 /// Most characters of a client's own input that a message repeats.
 const QUOTE_CHARS_MAX: usize = 64;
 
+/// Most characters of a message that quotes a configuration.
+const MESSAGE_CHARS_MAX: usize = 1024;
+
 /// An error as a client sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
@@ -28,6 +31,8 @@ pub(crate) struct ApiError {
     allow: Option<&'static str>,
     retry_after: Option<u32>,
     close: bool,
+    /// Whether a key would help.
+    challenge: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -47,7 +52,7 @@ struct Envelope<'a> {
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: &'static str, message: String) -> Self {
         let body = ErrorBody { message, kind, param: None, code: Some(code) };
-        Self { status, body, allow: None, retry_after: None, close: false }
+        Self { status, body, allow: None, retry_after: None, close: false, challenge: false }
     }
 
     fn bad_request(code: &'static str, message: String) -> Self {
@@ -103,6 +108,44 @@ impl ApiError {
             "`{param}` must be one prompt: lists of several are not supported by this server"
         );
         Self::bad_request("unsupported_parameter", message).about(param)
+    }
+
+    fn unauthorized(message: &str) -> Self {
+        let (status, code) = (StatusCode::UNAUTHORIZED, "invalid_api_key");
+        let error = Self::new(status, INVALID_REQUEST, code, message.to_owned());
+        Self { challenge: true, ..error }
+    }
+
+    pub(crate) fn missing_key() -> Self {
+        Self::unauthorized("a key is required: send `Authorization: Bearer KEY`")
+    }
+
+    pub(crate) fn malformed_key() -> Self {
+        Self::unauthorized("the Authorization header must be `Bearer KEY`, once")
+    }
+
+    pub(crate) fn unknown_key() -> Self {
+        Self::unauthorized("this key is not known")
+    }
+
+    pub(crate) fn not_an_admin() -> Self {
+        Self::unauthorized("this takes a key of those who run the server (`http.admin_key_hashes`)")
+    }
+
+    /// A configuration that changes nothing, because it is wrong.
+    pub(crate) fn invalid_configuration(why: &str) -> Self {
+        Self::bad_request("invalid_configuration", why.chars().take(MESSAGE_CHARS_MAX).collect())
+    }
+
+    /// A limit of the tenant's own is reached; `limited` is what it limits.
+    fn rate_limited(limited: RateLimit, message: String, retry_after: u32) -> Self {
+        let kind = match limited {
+            RateLimit::Requests => "requests",
+            RateLimit::Tokens => "tokens",
+        };
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let error = Self::new(status, kind, "rate_limit_exceeded", message);
+        Self { retry_after: Some(retry_after), ..error }
     }
 
     pub(crate) fn model_not_found(model: &str) -> Self {
@@ -182,12 +225,18 @@ impl ApiError {
             Refused::NoChatTemplate => {
                 Self::bad_request("no_chat_template", refused.to_string()).about(prompt)
             }
+            Refused::RateLimited { limit, retry_after, .. } => {
+                let seconds =
+                    whole_seconds(u64::try_from(retry_after.as_micros()).unwrap_or(u64::MAX));
+                Self::rate_limited(*limit, refused.to_string(), seconds)
+            }
             Refused::Rejected(rejected) => Self::rejected(*rejected, prompt),
             Refused::Template(why) => {
                 let message = format!("the chat template refused the messages: {}", quote(why));
                 Self::bad_request("invalid_value", message).about(prompt)
             }
             Refused::Unavailable => Self::unavailable(),
+            Refused::UnknownCaller => Self::missing_key(),
             Refused::UnknownToken { .. } => {
                 Self::bad_request("invalid_value", refused.to_string()).about(prompt)
             }
@@ -209,12 +258,15 @@ impl ApiError {
             Rejected::QueueFull { .. } => {
                 Self::unavailable_for("server_overloaded", &message, retry_after)
             }
-            Rejected::TenantQueueFull { .. } => {
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                let error = Self::new(status, SERVER_ERROR, "rate_limit_exceeded", message);
-                Self { retry_after: Some(retry_after), ..error }
+            Rejected::TenantQueueFull { bound, .. } => {
+                let limited = match bound {
+                    QueueBound::Requests(_) => RateLimit::Requests,
+                    QueueBound::Tokens(_) => RateLimit::Tokens,
+                };
+                Self::rate_limited(limited, message, retry_after)
             }
-            Rejected::UnknownTenant(_) => Self::bad_request("invalid_value", message),
+            // The table was replaced while the request was on its way.
+            Rejected::UnknownTenant(_) => Self::unknown_key(),
         }
     }
 
@@ -275,6 +327,9 @@ impl ResponseError for ApiError {
         }
         if let Some(seconds) = self.retry_after {
             response.insert_header((RETRY_AFTER, seconds));
+        }
+        if self.challenge {
+            response.insert_header((WWW_AUTHENTICATE, r#"Bearer realm="antiphon""#));
         }
         if self.close {
             response.force_close();
@@ -348,6 +403,19 @@ mod tests {
             let full = rejected(full).into_response();
             assert_eq!(full.status(), 429);
             assert_eq!(full.headers().get(RETRY_AFTER).unwrap(), seconds);
+
+            let retry_after = std::time::Duration::from_micros(retry_after_us.unwrap_or(0));
+            let limit = RateLimit::Tokens;
+            let limited = Refused::RateLimited { limit, per_minute: 60, retry_after };
+            let limited = ApiError::refused(&limited, "messages");
+            assert_eq!(
+                (limited.body.kind, limited.body.code),
+                ("tokens", Some("rate_limit_exceeded"))
+            );
+            assert!(limited.body.message.contains("60 tokens a minute"), "{limited}");
+            let limited = limited.into_response();
+            assert_eq!(limited.status(), 429);
+            assert_eq!(limited.headers().get(RETRY_AFTER).unwrap(), seconds);
         }
     }
 

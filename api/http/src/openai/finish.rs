@@ -9,6 +9,7 @@ pub(crate) const fn word(finish: FinishReason) -> &'static str {
     match finish {
         FinishReason::Length => "length",
         FinishReason::Stop => "stop",
+        FinishReason::Timeout => "timeout",
     }
 }
 
@@ -17,5 +18,6 @@ pub(crate) const fn outcome(finish: FinishReason) -> Outcome {
     match finish {
         FinishReason::Length => Outcome::Length,
         FinishReason::Stop => Outcome::Stop,
+        FinishReason::Timeout => Outcome::Timeout,
     }
 }

@@ -13,6 +13,7 @@ mod json;
 mod logprobs;
 mod sampling;
 mod unsupported;
+mod urgency;
 mod usage;
 
 pub(crate) mod models;
@@ -33,9 +34,8 @@ pub(crate) use {chat::ChatWire, completions::CompletionWire};
 use self::controls::Delivery;
 use self::fields::Fields;
 use crate::access::Access;
-use crate::gate;
 use crate::server::Edge;
-use crate::sse;
+use crate::{credential, gate, sse};
 
 /// A checked request, ready to run.
 #[derive(Debug)]
@@ -53,12 +53,20 @@ pub(crate) async fn create<W: Wire>(
     payload: Payload,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, ApiError> {
+    let caller = credential::caller(&request, &edge)?;
     gate::admit(edge.handle.status())?;
+    let timeouts = urgency::timeouts_of(request.headers())?;
     let body = gate::json_body(request.headers(), payload, &edge.config).await?;
     let fields = Fields::new(json::object(&body)?);
     drop(body);
     let mut ignored = Ignored::default();
-    let ready = W::read(fields, &edge.handle.card(), edge.vocab(), &mut ignored)?;
+    let card = edge.handle.card();
+    let mut ready = W::read(fields, &card, edge.vocab(), &mut ignored)?;
+    models::check_allowed(&caller, &card)?;
+    let terms = &mut ready.generate.terms;
+    terms.timeouts = terms.timeouts.or_sooner(timeouts);
+    terms.name = Access::of(&request).id().to_owned();
+    terms.caller = Some(caller);
     answer::<W>(&request, &edge, ready, &ignored).await
 }
 

@@ -1,11 +1,12 @@
 //! `/v1/models`: the one model that is served.
 
-use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
-use runtime::ModelCard;
+use actix_web::{HttpRequest, HttpResponse};
+use runtime::{Caller, ModelCard};
 use serde::Serialize;
 
 use super::ApiError;
+use crate::credential;
 use crate::server::Edge;
 
 #[derive(Serialize)]
@@ -21,7 +22,7 @@ struct Model<'a> {
 #[derive(Serialize)]
 struct List<'a> {
     object: &'static str,
-    data: [Model<'a>; 1],
+    data: Vec<Model<'a>>,
 }
 
 impl<'a> From<&'a ModelCard> for Model<'a> {
@@ -36,19 +37,31 @@ impl<'a> From<&'a ModelCard> for Model<'a> {
     }
 }
 
-/// `GET /v1/models`
-pub(crate) async fn list(edge: Data<Edge>) -> HttpResponse {
+/// `GET /v1/models`: those that the caller may use.
+///
+/// # Errors
+/// 401 for nobody's key.
+pub(crate) async fn list(request: HttpRequest, edge: Data<Edge>) -> Result<HttpResponse, ApiError> {
+    let caller = credential::caller(&request, &edge)?;
     let card = edge.handle.card();
-    HttpResponse::Ok().json(List { object: "list", data: [Model::from(&*card)] })
+    let allowed = caller.may_use(&card.id).then(|| Model::from(&*card));
+    let data = allowed.into_iter().collect();
+    Ok(HttpResponse::Ok().json(List { object: "list", data }))
 }
 
 /// `GET /v1/models/{id}`
 ///
 /// # Errors
-/// 404 for any other name. It is compared, and nothing else is done with it.
-pub(crate) async fn show(name: Path<String>, edge: Data<Edge>) -> Result<HttpResponse, ApiError> {
+/// 401 for nobody's key. 404 for any other name: it is compared, and nothing else is done with it.
+pub(crate) async fn show(
+    request: HttpRequest,
+    name: Path<String>,
+    edge: Data<Edge>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = credential::caller(&request, &edge)?;
     let card = edge.handle.card();
     check(&name, &card)?;
+    check_allowed(&caller, &card)?;
     Ok(HttpResponse::Ok().json(Model::from(&*card)))
 }
 
@@ -56,4 +69,12 @@ pub(crate) async fn show(name: Path<String>, edge: Data<Edge>) -> Result<HttpRes
 /// 404 for any name but the served model's.
 pub(crate) fn check(name: &str, card: &ModelCard) -> Result<(), ApiError> {
     if name == card.id { Ok(()) } else { Err(ApiError::model_not_found(name)) }
+}
+
+/// A model that a tenant may not use does not exist for it, in the same words.
+///
+/// # Errors
+/// 404 where the caller's tenant has a list of models without this one.
+pub(crate) fn check_allowed(caller: &Caller, card: &ModelCard) -> Result<(), ApiError> {
+    if caller.may_use(&card.id) { Ok(()) } else { Err(ApiError::model_not_found(&card.id)) }
 }

@@ -43,7 +43,6 @@ const SHARED: &[(&str, Off)] = &[
     ("kv_transfer_params", Off::Never),
     ("length_penalty", Off::Number(1.0)),
     ("logits_processors", Off::Empty),
-    ("priority", Off::Number(0.0)),
     ("prompt_embeds", Off::Never),
     ("prompt_logprobs", Off::Never),
     ("response_format", Off::TextFormat),

@@ -2,6 +2,7 @@
 
 pub(crate) mod health;
 pub(crate) mod metrics;
+pub(crate) mod reload;
 pub(crate) mod responses;
 
 mod process;

@@ -7,7 +7,7 @@ use actix_rt::System;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use engine_contract::Sampling;
 use futures_core::Stream as _;
-use runtime::{Delta, Ends, Failure, Generation, Handle, Prompt, Runtime, Status};
+use runtime::{Delta, Ends, Failure, Generation, Handle, Prompt, Runtime, Status, Terms};
 use runtime_text::Message;
 
 use crate::assemble::{Assembled, assemble};
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Generate) -> Result<ExitCode> {
     let source: Source = config.model.source.parse().context("`model.source`")?;
     // The terminal is for the text: of the log, only what went wrong, unless it is asked for.
     let level = options.settings.log_level.unwrap_or(Level::Warn);
-    let _logging = Logging::start(&Log { level, ..config.log })?;
+    let _logging = Logging::start(&Log { level, ..config.log.clone() })?;
     let Assembled { model, factory, .. } = assemble(&locate(&source)?, &config, composed.engine)?;
     let generate = generate(options, prompt(options, model.template.is_some())?);
     System::new().block_on(async move {
@@ -67,6 +67,7 @@ fn generate(options: &Generate, prompt: Prompt) -> runtime::Generate {
         stop: Vec::new(),
         stop_tokens: Vec::new(),
         ends: Ends::Heed,
+        terms: Terms::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod generate;
 mod inspect;
+mod key;
 mod pull;
 mod serve;
 mod simulate;
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Check(options) => check::run(&options),
         Command::Generate(options) => generate::run(&options),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Key(options) => key::run(&options),
         Command::Pull(options) => pull::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Simulate(options) => simulate::run(&options),

@@ -1,12 +1,16 @@
 //! `antiphon serve`: a model over HTTP, until a signal or a failure.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Instant;
 
 use actix_rt::System;
 use anyhow::{Context, Result, bail};
+use api::{ReloadAnswer, Reloader};
 use runtime::{Handle, Runtime, Status};
+use tokio::sync::mpsc;
 
 use crate::assemble::{Assembled, Times, assemble, milliseconds};
 use crate::cli::Serve;
@@ -15,13 +19,15 @@ use crate::config::{self, Config};
 use crate::logging::Logging;
 use crate::reload::Reload;
 use crate::source::{Source, locate};
-use crate::{signals, terminal};
+use crate::usage::UsageLog;
+use crate::{reach, signals, terminal};
 
 pub(crate) fn run(options: &Serve) -> Result<ExitCode> {
     let started = Instant::now();
     let sources = options.sources();
     let config = config::load(&sources)?;
     let composed = compose(&config)?;
+    reach::check(&config, &config.http)?;
     let source: Source = config.model.source.parse().context("`model.source`")?;
     let logging = Logging::start(&config.log)?;
     let model = locate(&source)?;
@@ -30,13 +36,21 @@ pub(crate) fn run(options: &Serve) -> Result<ExitCode> {
     System::new().block_on(async move {
         let began = Instant::now();
         let handle = Runtime::start(composed.runtime, model, factory);
-        let (server, addresses) =
-            api::bind(composed.api, handle.clone()).with_context(|| cannot_listen(&config))?;
+        let tenants = handle.set_tenancy(&composed.tenancy)?;
+        tracing::info!("tenants: {tenants}");
+        let usage = start_usage(&config, &handle)?;
+        let (reloader, asked) = Reloader::new();
+        let (server, addresses) = api::bind(composed.api, handle.clone(), reloader)
+            .with_context(|| cannot_listen(&config))?;
         let stopper = server.handle();
         actix_rt::spawn(server);
         signals::drain_on_signal(&handle)?;
-        let mut reload = Reload::new(sources, config, logging);
-        signals::on_hangup(move || reload.run())?;
+        let reload = Reload::new(sources, config, logging, handle.clone());
+        let reload = match &usage {
+            Some(usage) => reload.reopening(usage.reopen()),
+            None => reload,
+        };
+        reload_when_asked(reload, asked)?;
         serve(&handle, || {
             let Times { open, text } = times;
             tracing::info!(
@@ -51,8 +65,36 @@ pub(crate) fn run(options: &Serve) -> Result<ExitCode> {
         })
         .await?;
         stopper.stop(true).await;
+        if let Some(usage) = usage {
+            usage.finish();
+        }
         end(&handle)
     })
+}
+
+/// Starts to put on record what requests use, if that is asked for.
+fn start_usage(config: &Config, handle: &Handle) -> Result<Option<UsageLog>> {
+    if config.log.usage.is_empty() {
+        return Ok(None);
+    }
+    let usage = UsageLog::start(&config.log.usage, &handle.card().id, handle.telemetry())?;
+    handle.record_usage(usage.sink());
+    Ok(Some(usage))
+}
+
+/// Reloads at each SIGHUP, and whenever an admin asks for it.
+fn reload_when_asked(reload: Reload, mut asked: mpsc::Receiver<ReloadAnswer>) -> Result<()> {
+    // Both are on this thread, and a reload waits for nothing, so they take turns.
+    let reload = Rc::new(RefCell::new(reload));
+    let at_hangup = Rc::clone(&reload);
+    signals::on_hangup(move || drop(at_hangup.borrow_mut().run()))?;
+    actix_rt::spawn(async move {
+        while let Some(answer) = asked.recv().await {
+            // Whoever asked may have gone.
+            let _ = answer.send(reload.borrow_mut().run());
+        }
+    });
+    Ok(())
 }
 
 /// Comes back when the runtime has stopped.
@@ -83,11 +125,16 @@ fn announce(handle: &Handle, addresses: &[SocketAddr]) -> Result<()> {
             {"role": "user", "content": "What is the capital of France?"},
         ],
     });
+    // A server that knows its tenants wants to know who asks.
+    let key = match handle.caller(None) {
+        Some(_) => "",
+        None => "-H 'authorization: Bearer KEY' ",
+    };
     let body = body.to_string().replace('\'', r"'\''");
     terminal::write(&format!(
         "serving {id} on http://{address}; try:\n\
          curl -N http://{address}/v1/chat/completions -H 'content-type: application/json' \
-         -d '{body}'\n"
+         {key}-d '{body}'\n"
     ))
     .context("cannot write to standard output")
 }

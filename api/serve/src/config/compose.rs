@@ -1,7 +1,12 @@
 //! Each crate's own configuration, made from the one tree.
 
-use anyhow::{Context, Result};
+use std::num::NonZeroU64;
+use std::time::Duration;
 
+use anyhow::{Context, Result};
+use runtime::{KeyHash, Rates, Tenancy, Tenant, Timeouts};
+
+use super::tenants::{self, Hash};
 use super::{ActivationType, Config, Device, Failure, KvType, SimSpeed, WeightType};
 
 /// What the crates below are started with.
@@ -9,6 +14,7 @@ pub(crate) struct Composed {
     pub(crate) engine: engine::Config,
     pub(crate) runtime: runtime::Config,
     pub(crate) api: api::Config,
+    pub(crate) tenancy: Tenancy,
 }
 
 /// Hands every setting to the crate that it is for.
@@ -16,7 +22,7 @@ pub(crate) struct Composed {
 /// # Errors
 /// A crate finds values that do not go together.
 pub(crate) fn compose(config: &Config) -> Result<Composed> {
-    let Config { model: _, engine, scheduler, text, http, log: _ } = config;
+    let Config { model: _, engine, scheduler, text, http, log: _, tenants } = config;
     let composed = Composed {
         engine: engine::Config {
             device: device(engine.device),
@@ -43,6 +49,8 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
             step_timeout_ms: scheduler.step_timeout_ms,
             stall_timeout_ms: scheduler.stall_timeout_ms,
             drain_timeout_ms: scheduler.drain_timeout_ms,
+            queue_timeout_ms: scheduler.queue_timeout_ms,
+            ageing_ms: scheduler.ageing_ms,
             prefix_cache: scheduler.prefix_cache,
             encode_threads: text.encode_threads as usize,
             encode_inline_bytes_max: text.encode_inline_bytes_max as usize,
@@ -59,11 +67,48 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
             keep_alive_ms: http.keep_alive_ms,
             ..api::Config::default()
         },
+        tenancy: Tenancy {
+            tenants: tenants.iter().map(tenant).collect(),
+            admin_key_hashes: hashes(&http.admin_key_hashes),
+        },
     };
     composed.engine.validate().context("the settings of `engine` do not go together")?;
     composed.runtime.validate().context("the settings of `scheduler` do not go together")?;
     composed.api.validate().context("the settings of `http` do not go together")?;
+    composed.tenancy.check().context("the tenants cannot be served")?;
     Ok(composed)
+}
+
+fn hashes(hashes: &[Hash]) -> Vec<KeyHash> {
+    hashes.iter().map(|hash| hash.0).collect()
+}
+
+fn tenant(config: &tenants::Tenant) -> Tenant {
+    let tenants::Tenant { name, key_hashes, anonymous, models, .. } = config;
+    let tenants::Tenant { weight, priority_max, kv_per_mille, limits, .. } = config;
+    let milliseconds = |timeout: Option<u64>| timeout.map(Duration::from_millis);
+    let rate = |rate: Option<u64>| rate.and_then(NonZeroU64::new);
+    let unbounded = Tenant::unbounded(name);
+    Tenant {
+        key_hashes: hashes(key_hashes),
+        anonymous: *anonymous,
+        models: models.clone(),
+        weight: *weight,
+        priority_max: *priority_max,
+        kv_per_mille: *kv_per_mille,
+        running_max: limits.running_max.unwrap_or(unbounded.running_max),
+        waiting_max: limits.waiting_max.unwrap_or(unbounded.waiting_max),
+        waiting_tokens_max: limits.waiting_tokens_max.unwrap_or(unbounded.waiting_tokens_max),
+        rates: Rates {
+            requests_per_minute: rate(limits.requests_per_minute),
+            tokens_per_minute: rate(limits.tokens_per_minute),
+        },
+        timeouts: Timeouts {
+            queue: milliseconds(limits.queue_timeout_ms),
+            whole: milliseconds(limits.timeout_ms),
+        },
+        ..unbounded
+    }
 }
 
 fn device(device: Device) -> engine::Device {

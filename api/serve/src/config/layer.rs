@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 use super::keys::nearest;
 use super::range::Range;
+use super::tenants::{self, Tenant};
 use super::{Config, Engine};
 
 /// One value for one key, and who said so.
@@ -33,6 +34,7 @@ pub(crate) enum Origin {
 pub(crate) struct Layers {
     defaults: Table,
     tree: Table,
+    tenants: Vec<Tenant>,
 }
 
 impl fmt::Display for Origin {
@@ -48,7 +50,7 @@ impl fmt::Display for Origin {
 impl Layers {
     pub(crate) fn new() -> Self {
         let defaults = Config::default().to_table();
-        Self { tree: defaults.clone(), defaults }
+        Self { tree: defaults.clone(), defaults, tenants: Vec::new() }
     }
 
     /// The value that a key has by default; what kind of value it takes is read off it.
@@ -97,12 +99,26 @@ impl Layers {
         Ok(())
     }
 
+    /// Takes the list of tenants; `origin` says where a key of an entry stands.
+    ///
+    /// # Errors
+    /// The first entry that is wrong.
+    pub(crate) fn apply_tenants(
+        &mut self,
+        value: &Value,
+        origin: impl Fn(usize, Option<&str>) -> Origin,
+    ) -> Result<()> {
+        self.tenants = tenants::read(value, origin)?;
+        Ok(())
+    }
+
     /// The finished tree.
     ///
     /// # Errors
     /// Values that do not go together.
     pub(crate) fn finish(self) -> Result<Config> {
-        let config: Config = self.tree.try_into().expect("every setting was tried when it came");
+        let tree: Config = self.tree.try_into().expect("every setting was tried when it came");
+        let config = Config { tenants: self.tenants, ..tree };
         let Engine { rows_max, step_tokens_max, .. } = config.engine;
         if step_tokens_max < rows_max {
             bail!(

@@ -14,6 +14,9 @@ use super::{Config, Origin, Setting, flatten};
 /// What a variable's name begins with: `ANTIPHON__SECTION__KEY`.
 const PREFIX: &str = "ANTIPHON__";
 
+/// The list that is no section.
+const TENANTS: &str = "tenants";
+
 /// Larger is no configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -47,9 +50,9 @@ impl Sources {
 pub(crate) fn load(sources: &Sources) -> Result<Config> {
     let mut layers = Layers::new();
     if let Some(path) = &sources.file {
-        for setting in from_file(path)? {
-            layers.apply(setting)?;
-        }
+        let text =
+            read(path).with_context(|| format!("cannot read configuration {}", path.display()))?;
+        from_file(&mut layers, path, &text)?;
     }
     for (name, value) in &sources.environment {
         let setting = from_variable(&layers, name, value)?;
@@ -60,12 +63,6 @@ pub(crate) fn load(sources: &Sources) -> Result<Config> {
         layers.apply(Setting { key: (*key).to_owned(), value: value.clone(), origin })?;
     }
     layers.finish()
-}
-
-fn from_file(path: &Path) -> Result<Vec<Setting>> {
-    let text =
-        read(path).with_context(|| format!("cannot read configuration {}", path.display()))?;
-    settings(path, &text)
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -79,7 +76,7 @@ fn read(path: &Path) -> Result<String> {
     Ok(fs::read_to_string(path)?)
 }
 
-fn settings(path: &Path, text: &str) -> Result<Vec<Setting>> {
+fn from_file(layers: &mut Layers, path: &Path, text: &str) -> Result<()> {
     let parsed = DeTable::parse(text)
         .and_then(|spans| Ok((spans, toml::from_str::<toml::Table>(text)?)))
         .map_err(|error| {
@@ -87,13 +84,33 @@ fn settings(path: &Path, text: &str) -> Result<Vec<Setting>> {
             let reason = error.message().lines().next().unwrap_or_default().to_owned();
             anyhow!("{}:{line}: {reason}", path.display())
         });
-    let (spans, table) = parsed?;
-    let place = |key: &str| line_at(text, span_start(spans.get_ref(), key));
-    let settings = flatten(&table).into_iter().map(|(key, value)| {
-        let origin = Origin::File(path.to_owned(), place(&key));
-        Setting { key, value, origin }
-    });
-    Ok(settings.collect())
+    let (spans, mut table) = parsed?;
+    let spans = spans.get_ref();
+    let origin = |at: usize| Origin::File(path.to_owned(), line_at(text, at));
+    if let Some(tenants) = table.remove(TENANTS) {
+        let place = |index, key: Option<&str>| origin(entry_start(spans, index, key));
+        layers.apply_tenants(&tenants, place)?;
+    }
+    for (key, value) in flatten(&table) {
+        let origin = origin(span_start(spans, &key));
+        layers.apply(Setting { key, value, origin })?;
+    }
+    Ok(())
+}
+
+/// Where in the text a tenant's key stands; its entry, without a key.
+fn entry_start(table: &DeTable<'_>, index: usize, key: Option<&str>) -> usize {
+    let named = |table: &DeTable<'_>, key: &str| {
+        let found = table.iter().find(|(name, _)| name.get_ref().as_ref() == key);
+        found.map(|(name, _)| name.span().start)
+    };
+    let list = table.get(TENANTS).map(toml::Spanned::get_ref);
+    let Some(DeValue::Array(list)) = list else { return named(table, TENANTS).unwrap_or(0) };
+    let Some(entry) = list.get(index) else { return named(table, TENANTS).unwrap_or(0) };
+    match (entry.get_ref(), key) {
+        (DeValue::Table(inner), Some(key)) => named(inner, key).unwrap_or_else(|| entry.span().start),
+        _ => entry.span().start,
+    }
 }
 
 /// Where in the text the key stands; its section, if the parser has no place for it.

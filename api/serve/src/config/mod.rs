@@ -10,6 +10,7 @@ mod keys;
 mod layer;
 mod load;
 mod range;
+pub(crate) mod tenants;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use layer::{Origin, Setting, flatten};
 pub(crate) use load::{Sources, load};
 
+use self::tenants::{Hash, Tenant};
 use crate::source::DEMO;
 
 /// Everything that can be set.
@@ -37,6 +39,9 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     /// What is written to standard error.
     pub(crate) log: Log,
+    /// Who is served; empty: everybody. Read apart from the sections, see [`tenants`].
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tenants: Vec<Tenant>,
 }
 
 /// Which model is served, and under which name.
@@ -150,6 +155,10 @@ pub(crate) struct Scheduler {
     pub(crate) stall_timeout_ms: u64,
     /// Longest that open requests may run on after a signal to stop.
     pub(crate) drain_timeout_ms: u64,
+    /// Longest that a request may wait for its first step; 0: as long as it takes.
+    pub(crate) queue_timeout_ms: u64,
+    /// How much longer a request must have waited to stand in front of a more urgent one.
+    pub(crate) ageing_ms: u64,
     /// Whether prompts that begin alike share their cache blocks.
     pub(crate) prefix_cache: bool,
 }
@@ -171,6 +180,10 @@ pub(crate) struct Http {
     pub(crate) host: String,
     /// 0: any free port.
     pub(crate) port: u16,
+    /// Whether everybody may be served who can reach the address, where there are no tenants.
+    pub(crate) allow_open: bool,
+    /// Whose keys open what is for those who run the server.
+    pub(crate) admin_key_hashes: Vec<Hash>,
     /// Worker threads; 0: one for each core.
     pub(crate) workers: u32,
     pub(crate) body_bytes_max: u64,
@@ -184,12 +197,14 @@ pub(crate) struct Http {
     pub(crate) keep_alive_ms: u64,
 }
 
-/// What is written to standard error.
+/// What is written down.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
     pub(crate) level: Level,
     pub(crate) format: Format,
+    /// A file for a line about each request that ended; empty: none.
+    pub(crate) usage: String,
 }
 
 /// The least important line that is still written.
@@ -249,6 +264,8 @@ impl Default for Scheduler {
             step_timeout_ms: 60_000,
             stall_timeout_ms: 30_000,
             drain_timeout_ms: 30_000,
+            queue_timeout_ms: 0,
+            ageing_ms: 1_000,
             prefix_cache: true,
         }
     }
@@ -265,6 +282,8 @@ impl Default for Http {
         Self {
             host: "127.0.0.1".to_owned(),
             port: 8080,
+            allow_open: false,
+            admin_key_hashes: Vec::new(),
             workers: 0,
             body_bytes_max: 2 << 20,
             body_timeout_ms: 30_000,
@@ -277,7 +296,7 @@ impl Default for Http {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: Level::Info, format: Format::Text }
+        Self { level: Level::Info, format: Format::Text, usage: String::new() }
     }
 }
 

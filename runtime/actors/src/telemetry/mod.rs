@@ -8,7 +8,9 @@
 mod histogram;
 mod requests;
 mod steps;
+mod tenants;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
@@ -20,6 +22,9 @@ use runtime_core::Snapshot;
 
 pub(crate) use requests::{Outcome, Phase, RequestMetrics};
 pub(crate) use steps::{StepMetrics, StepTiming};
+pub(crate) use tenants::{TenantCollector, TenantMetrics};
+
+use crate::tenancy::Directory;
 
 /// Metrics of one runtime.
 #[derive(Debug)]
@@ -29,6 +34,10 @@ pub struct Telemetry {
     snapshot: Mutex<Snapshot>,
     gauges: Gauges,
     totals: Totals,
+    /// What each tenant's requests go through.
+    pub(crate) tenants: Arc<TenantCollector>,
+    /// Records of usage that nobody could take.
+    pub(crate) usage_lost: Counter,
     /// What requests go through.
     pub(crate) requests: RequestMetrics,
     /// What steps take.
@@ -57,7 +66,7 @@ struct Totals {
 
 impl Telemetry {
     /// Everything at zero, for the model of this name.
-    pub(crate) fn new(model: &str) -> Self {
+    pub(crate) fn new(model: &str, directory: Arc<Directory>) -> Self {
         let mut registry = Registry::default();
         let (gauges, totals) = (Gauges::default(), Totals::default());
         let (requests, steps) = (RequestMetrics::default(), StepMetrics::default());
@@ -67,12 +76,19 @@ impl Telemetry {
         totals.register(ours);
         requests.register(ours);
         steps.register(ours);
+        let tenants = Arc::new(TenantCollector::new(directory));
+        ours.register_collector(Box::new(Arc::clone(&tenants)));
+        let usage_lost = Counter::default();
+        let help = "Usage records that were not written";
+        ours.register("usage_records_lost", help, usage_lost.clone());
         Self {
             model: model.to_owned(),
             registry: Mutex::new(registry),
             snapshot: Mutex::new(Snapshot::default()),
             gauges,
             totals,
+            tenants,
+            usage_lost,
             requests,
             steps,
         }
@@ -81,6 +97,11 @@ impl Telemetry {
     /// Lets another part of the server register its own metrics, under the same prefix and labels.
     pub fn register(&self, register: impl FnOnce(&mut Registry)) {
         register(antiphon(&mut self.registry.lock(), &self.model));
+    }
+
+    /// Counts records of usage that were taken and then not written.
+    pub fn lose_usage(&self, num_records: u64) {
+        self.usage_lost.inc_by(num_records);
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -176,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_scrape_shows_the_published_snapshot_under_both_names() {
-        let telemetry = Telemetry::new("tiny");
+        let telemetry = Telemetry::new("tiny", Arc::new(Directory::new()));
         let snapshot = Snapshot {
             waiting: 3,
             running: 2,

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 use runtime_core::{CancelCause, Rejected};
 
 use super::histogram::Histogram;
-use crate::{Failure, FinishReason, Refused};
+use crate::{Failure, FinishReason, RateLimit, Refused};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -96,37 +96,12 @@ impl RequestMetrics {
 
     /// Counts the end of a request.
     pub(crate) fn end(&self, outcome: Outcome) {
-        let outcome = match outcome {
-            Outcome::Disconnected => "disconnected",
-            Outcome::Failed(Failure::DeadlinePassed) => "deadline_passed",
-            Outcome::Failed(Failure::Draining) => "drained",
-            Outcome::Failed(Failure::Engine) => "engine_failed",
-            Outcome::Failed(Failure::NotFinite) => "not_finite",
-            Outcome::Failed(Failure::Stalled) => "stalled",
-            Outcome::Finished(FinishReason::Length) => "length",
-            Outcome::Finished(FinishReason::Stop) => "stop",
-        };
-        self.ended.get_or_create(&[("outcome", outcome)]).inc();
+        self.ended.get_or_create(&[("outcome", outcome.name())]).inc();
     }
 
     /// Counts a request that was not taken.
     pub(crate) fn refuse(&self, refused: &Refused) {
-        let reason = match refused {
-            Refused::NoChatTemplate => "no_chat_template",
-            Refused::Rejected(Rejected::ContextExceeded { .. }) => "context_exceeded",
-            Refused::Rejected(Rejected::DeadlinePassed) => "deadline_passed",
-            Refused::Rejected(Rejected::Draining) => "draining",
-            Refused::Rejected(Rejected::EmptyPrompt) => "empty_prompt",
-            Refused::Rejected(Rejected::ExceedsCache { .. }) => "exceeds_cache",
-            Refused::Rejected(Rejected::ExceedsShare { .. }) => "exceeds_share",
-            Refused::Rejected(Rejected::QueueFull { .. }) => "queue_full",
-            Refused::Rejected(Rejected::TenantQueueFull { .. }) => "tenant_queue_full",
-            Refused::Rejected(Rejected::UnknownTenant(_)) => "unknown_tenant",
-            Refused::Template(_) => "template",
-            Refused::Unavailable => "unavailable",
-            Refused::UnknownToken { .. } => "unknown_token",
-        };
-        self.refused.get_or_create(&[("reason", reason)]).inc();
+        self.refused.get_or_create(&[("reason", reason(refused))]).inc();
     }
 
     /// Counts a cancellation.
@@ -146,8 +121,47 @@ impl RequestMetrics {
     }
 }
 
+impl Outcome {
+    /// One word for it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Failed(Failure::DeadlinePassed) => "deadline_passed",
+            Self::Failed(Failure::Draining) => "drained",
+            Self::Failed(Failure::Engine) => "engine_failed",
+            Self::Failed(Failure::NotFinite) => "not_finite",
+            Self::Failed(Failure::Stalled) => "stalled",
+            Self::Finished(FinishReason::Length) => "length",
+            Self::Finished(FinishReason::Stop) => "stop",
+            Self::Finished(FinishReason::Timeout) => "timeout",
+        }
+    }
+}
+
+/// Why a request was not taken, in one word.
+pub(super) const fn reason(refused: &Refused) -> &'static str {
+    match refused {
+        Refused::NoChatTemplate => "no_chat_template",
+        Refused::RateLimited { limit: RateLimit::Requests, .. } => "requests_per_minute",
+        Refused::RateLimited { limit: RateLimit::Tokens, .. } => "tokens_per_minute",
+        Refused::Rejected(Rejected::ContextExceeded { .. }) => "context_exceeded",
+        Refused::Rejected(Rejected::DeadlinePassed) => "deadline_passed",
+        Refused::Rejected(Rejected::Draining) => "draining",
+        Refused::Rejected(Rejected::EmptyPrompt) => "empty_prompt",
+        Refused::Rejected(Rejected::ExceedsCache { .. }) => "exceeds_cache",
+        Refused::Rejected(Rejected::ExceedsShare { .. }) => "exceeds_share",
+        Refused::Rejected(Rejected::QueueFull { .. }) => "queue_full",
+        Refused::Rejected(Rejected::TenantQueueFull { .. }) => "tenant_queue_full",
+        Refused::Rejected(Rejected::UnknownTenant(_)) => "unknown_tenant",
+        Refused::Template(_) => "template",
+        Refused::Unavailable => "unavailable",
+        Refused::UnknownCaller => "unknown_caller",
+        Refused::UnknownToken { .. } => "unknown_token",
+    }
+}
+
 /// From an idle GPU's first token to a long queue on a small machine.
-const WAIT_MICROS: &[u64] = &[
+pub(super) const WAIT_MICROS: &[u64] = &[
     1_000,
     2_500,
     5_000,
