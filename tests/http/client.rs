@@ -90,6 +90,19 @@ impl Client {
         self.send(request(path, body.as_ref()));
     }
 
+    /// Sends a JSON body with a key.
+    pub(crate) fn post_as(&mut self, key: &str, path: &str, body: impl AsRef<str>) {
+        let with_key = format!("Host: test\r\nAuthorization: Bearer {key}\r\n");
+        self.send(request(path, body.as_ref()).replacen("Host: test\r\n", &with_key, 1));
+    }
+
+    /// Sends a request with a key and without a body.
+    pub(crate) fn get_as(&mut self, key: &str, path: &str) {
+        self.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {key}\r\n\r\n"
+        ));
+    }
+
     /// Sends a request without a body.
     pub(crate) fn get(&mut self, path: &str) {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));

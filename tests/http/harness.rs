@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
+use api::{ReloadAnswer, Reloader};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine_contract::EngineInfo;
-use runtime::{ExecutorFactory, Handle, Runtime, Status};
+use runtime::{ExecutorFactory, Handle, KeyHash, Runtime, Status, Tenancy, Tenant};
 use tests::bytes::{self, CONTEXT};
 use tests::fake::{self, Fake, Speech};
 
@@ -17,6 +18,21 @@ use crate::client::Client;
 
 /// The served model's name.
 pub(crate) const MODEL: &str = "fake";
+
+/// The key of those who run the server, where it has tenants.
+pub(crate) const ADMIN: &str = "sk-admin";
+
+/// A tenant without limits, whose key is `sk-` and its name.
+pub(crate) fn tenant(name: &str) -> Tenant {
+    let key_hashes = vec![KeyHash::of(&format!("sk-{name}"))];
+    Tenant { key_hashes, ..Tenant::unbounded(name) }
+}
+
+/// A table of tenants, and [`ADMIN`].
+pub(crate) fn tenancy(tenants: impl IntoIterator<Item = Tenant>) -> Tenancy {
+    let tenants = tenants.into_iter().collect();
+    Tenancy { tenants, admin_key_hashes: vec![KeyHash::of(ADMIN)] }
+}
 
 /// Longest that a test waits for something to show before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,7 +44,7 @@ pub(crate) struct World {
     pub(crate) handle: Handle,
     pub(crate) engine: Fake,
     /// Requests to reload, for the test to answer.
-    pub(crate) reloads: Receiver<ReloadAnswer>,
+    pub(crate) reloads: tokio::sync::mpsc::Receiver<ReloadAnswer>,
     /// Dropped when the engine may be built.
     arrival: Option<Sender<()>>,
     server: ServerHandle,
@@ -68,20 +84,22 @@ impl World {
         let arrival = options.engine_comes_later.then_some(arrival);
         let factory = after_arrival(engine.factory(), arrives);
         let (started, starts) = mpsc::channel();
+        let (reloader, reloads) = Reloader::new();
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
                 let mut model = bytes::model(MODEL);
                 model.card.context = options.context;
                 let handle = Runtime::start(options.runtime, model, factory);
                 handle.set_tenancy(&options.tenancy).unwrap();
-                let (server, addresses) = api::bind(options.http, handle.clone(), reloader).unwrap();
+                let (server, addresses) =
+                    api::bind(options.http, handle.clone(), reloader).unwrap();
                 started.send((addresses[0], handle, server.handle())).unwrap();
                 server.await.unwrap();
             });
         });
         let (address, handle, server) = starts.recv().unwrap();
         let thread = Some(thread);
-        let world = Self { address, config, handle, engine, arrival, server, thread };
+        let world = Self { address, config, handle, engine, reloads, arrival, server, thread };
         if world.arrival.is_none() {
             world.wait_for(Status::Serving);
         }
@@ -134,9 +152,14 @@ impl World {
         assert!(shown, "waited in vain for {line} in {last}");
     }
 
+    /// All of `/metrics`.
+    pub(crate) fn metrics(&self) -> String {
+        scrape(&mut self.connect())
+    }
+
     /// What `/metrics` says of this series.
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        let text = scrape(&mut self.connect());
+        let text = self.metrics();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
     }
@@ -186,7 +209,8 @@ impl Drop for World {
 }
 
 fn scrape(client: &mut Client) -> String {
-    client.get("/metrics");
+    // Where there are no tenants, nobody asks for the key.
+    client.get_as(ADMIN, "/metrics");
     client.answer().body
 }
 

@@ -51,29 +51,31 @@ impl Reload {
         let tenants = self.handle.set_tenancy(&tenancy)?;
         let report = self.take(new, &tenants);
         let dropped = self.logging.num_dropped();
-        tracing::info!(log_lines_dropped = dropped, "reloaded: {report}");
+        tracing::info!(log_lines_dropped = dropped, "reloaded: {tenants}");
         Ok(report)
     }
 
     /// The new configuration counts; says what has come of it.
     fn take(&mut self, new: Config, tenants: &TenancyChanges) -> String {
         let mut report = tenants.to_string();
-        let mut say = |line: String| report.push_str(&format!("; {line}"));
         for Change { key, from, to } in changes(&self.config, &new) {
-            match &*key {
-                "log.level" => {
-                    self.logging.set_level(new.log.level);
-                    say(format!("`{key}` was {from}, and is {to}"));
-                }
+            let line = match &*key {
                 // Counted among the tenants' changes.
-                "http.admin_key_hashes" => {}
-                "http.allow_open" => say(format!("`{key}` was {from}, and is {to}")),
-                _ => {
-                    tracing::warn!("`{key}` is {from} until the next start, and then {to}");
-                    say(format!("`{key}` is {from} until the next start, and then {to}"));
+                "http.admin_key_hashes" => continue,
+                "http.allow_open" | "log.level" => {
+                    let line = format!("`{key}` was {from}, and is {to}");
+                    tracing::info!("reloaded: {line}");
+                    line
                 }
-            }
+                _ => {
+                    let line = format!("`{key}` is {from} until the next start, and then {to}");
+                    tracing::warn!("{line}");
+                    line
+                }
+            };
+            report.push_str(&format!("; {line}"));
         }
+        self.logging.set_level(new.log.level);
         self.config.log.level = new.log.level;
         self.config.http.admin_key_hashes = new.http.admin_key_hashes;
         self.config.http.allow_open = new.http.allow_open;

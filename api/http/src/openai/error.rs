@@ -70,7 +70,8 @@ impl ApiError {
         self
     }
 
-    fn closing(self) -> Self {
+    /// The connection is closed after it.
+    pub(crate) fn closing(self) -> Self {
         Self { close: true, ..self }
     }
 

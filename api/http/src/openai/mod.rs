@@ -53,7 +53,8 @@ pub(crate) async fn create<W: Wire>(
     payload: Payload,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = credential::caller(&request, &edge)?;
+    // The body of whoever has no key is not read, and so nothing can follow it.
+    let caller = credential::caller(&request, &edge).map_err(ApiError::closing)?;
     gate::admit(edge.handle.status())?;
     let timeouts = urgency::timeouts_of(request.headers())?;
     let body = gate::json_body(request.headers(), payload, &edge.config).await?;

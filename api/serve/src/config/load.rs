@@ -108,7 +108,9 @@ fn entry_start(table: &DeTable<'_>, index: usize, key: Option<&str>) -> usize {
     let Some(DeValue::Array(list)) = list else { return named(table, TENANTS).unwrap_or(0) };
     let Some(entry) = list.get(index) else { return named(table, TENANTS).unwrap_or(0) };
     match (entry.get_ref(), key) {
-        (DeValue::Table(inner), Some(key)) => named(inner, key).unwrap_or_else(|| entry.span().start),
+        (DeValue::Table(inner), Some(key)) => {
+            named(inner, key).unwrap_or_else(|| entry.span().start)
+        }
         _ => entry.span().start,
     }
 }

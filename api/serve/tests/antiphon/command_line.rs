@@ -28,7 +28,7 @@ fn a_usage_error_ends_with_2_and_a_failure_with_1() {
 fn help_names_every_command() {
     let outcome = Desk::bare().run(&["--help"]);
     assert_eq!(outcome.code, Some(0));
-    for command in ["check", "generate", "inspect", "pull", "serve"] {
+    for command in ["check", "generate", "inspect", "key", "pull", "serve"] {
         assert!(outcome.out.contains(&format!("\n  {command} ")), "{}", outcome.out);
     }
 }

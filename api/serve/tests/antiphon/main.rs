@@ -13,3 +13,4 @@ mod running;
 mod server;
 mod serving;
 mod streaming;
+mod tenants;
