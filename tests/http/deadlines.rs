@@ -60,21 +60,6 @@ fn before_the_first_token_it_is_504_whoever_set_the_time() {
 }
 
 #[test]
-fn the_server_s_own_bound_on_waiting_holds_for_everybody() {
-    let (world, mut running) = busy(|options| {
-        options.tenancy = tenancy([tenant("a")]);
-        // The one that runs is planned at once.
-        options.runtime.queue_timeout_ms = 500;
-    });
-    let mut client = world.connect();
-    client.post_as("sk-a", COMPLETIONS, body(&json!({})));
-    is_late(&mut client);
-    world.engine.release();
-    assert_eq!(running.answer().head.status, 200);
-    world.is_quiet();
-}
-
-#[test]
 fn after_it_the_output_ends_with_a_reason_of_its_own() {
     let world = World::start();
     world.engine.hold();

@@ -53,6 +53,23 @@ fn others_finish_beside_it_and_it_is_ended_for_stalling() {
 }
 
 #[test]
+fn it_holds_no_more_memory_than_a_bound_however_long_it_may_stall() {
+    // Nobody looks for stalls before the test is over.
+    let world = world(3_600_000);
+    let mut slow = Client::connect_narrow(world.address);
+    let body = json!({
+        "model": MODEL, "prompt": "hi", "stream": true, "max_tokens": 1 << 20, "logprobs": 20,
+        "ignore_eos": true,
+    });
+    slow.post(COMPLETIONS, body.to_string());
+    world.shows(&stalled());
+    assert_eq!(slow.head().status, 200);
+    let last: Value = serde_json::from_str(slow.events().last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "client_stalled");
+    world.is_quiet();
+}
+
+#[test]
 fn that_closes_its_side_and_reads_nothing_is_let_go() {
     let world = World::with(|options| {
         options.context = 1 << 20;

@@ -27,8 +27,6 @@ pub struct Config {
     pub stall_timeout_ms: u64,
     /// Longest that a drain waits for open requests.
     pub drain_timeout_ms: u64,
-    /// Longest that a request may wait for its first step; 0: as long as it takes.
-    pub queue_timeout_ms: u64,
     /// How much longer a request must have waited to stand in front of one of its tenant's that is
     /// more urgent by one step of priority.
     pub ageing_ms: u64,
@@ -76,7 +74,6 @@ impl Default for Config {
             step_timeout_ms: 60_000,
             stall_timeout_ms: 30_000,
             drain_timeout_ms: 30_000,
-            queue_timeout_ms: 0,
             ageing_ms: 1_000,
             prefix_cache: true,
             encode_threads: 1,
@@ -109,7 +106,6 @@ impl Config {
         check("stall_timeout_ms", self.stall_timeout_ms, time.clone(), time_says)?;
         check("drain_timeout_ms", self.drain_timeout_ms, time, time_says)?;
         let (time, time_says) = (0..=86_400_000, "from 0 to 86400000 (a day)");
-        check("queue_timeout_ms", self.queue_timeout_ms, time.clone(), time_says)?;
         check("ageing_ms", self.ageing_ms, time, time_says)?;
         check("encode_threads", self.encode_threads as u64, 1..=256, "from 1 to 256")
     }
@@ -138,11 +134,6 @@ impl Config {
     /// How long a reader may leave text untaken.
     pub(crate) fn stall_timeout(&self) -> Duration {
         Duration::from_millis(self.stall_timeout_ms)
-    }
-
-    /// How long a request may wait for its first step.
-    pub(crate) fn queue_timeout(&self) -> Option<Duration> {
-        (self.queue_timeout_ms > 0).then(|| Duration::from_millis(self.queue_timeout_ms))
     }
 
     /// How long a drain may take.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use engine_contract::{EngineInfo, Sampling};
 use runtime_core::Snapshot;
@@ -17,6 +18,9 @@ use crate::{
     Caller, Config, ExecutorFactory, KeyHash, Standing, Tenancy, TenancyChanges, TenancyError,
     UsageSink,
 };
+
+/// Longest that a scrape waits for the scheduler.
+const CENSUS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is known of a model without its weights.
 #[derive(Clone)]
@@ -146,8 +150,10 @@ impl Handle {
     /// All metrics in the OpenMetrics text format, with what each tenant has at this moment.
     pub async fn scrape(&self) -> String {
         let wires = self.wires();
-        // A scheduler that is gone has nothing to say; what was counted is shown all the same.
-        if let Ok(census) = wires.scheduler.send(Census {}).await {
+        let census = tokio::time::timeout(CENSUS_TIMEOUT, wires.scheduler.send(Census {})).await;
+        // A scheduler that is gone, or far behind, has nothing to say; what was counted is shown all
+        // the same.
+        if let Ok(Ok(census)) = census {
             wires.telemetry.tenants.take_census(census);
         }
         wires.telemetry.encode()

@@ -1,8 +1,9 @@
 //! The pipe from a session to the response body of its request.
 //!
 //! Both ends live on one thread, so there is no lock and no channel. Text that the reader has not
-//! taken yet is merged, so a slow reader costs no more memory than its own output, and the writer
-//! never waits. The last delta is `End` or `Failed`, always: an [`Inlet`] dropped before it said
+//! taken yet is merged, so a slow reader costs no more memory than its own output, and no more than
+//! [`BYTES_MAX`] beside what one step brings, because its session ends it there. The writer never
+//! waits. The last delta is `End` or `Failed`, always: an [`Inlet`] dropped before it said
 //! one says `Failed` for itself.
 
 use std::cell::RefCell;
@@ -14,6 +15,10 @@ use futures_core::Stream;
 use runtime_core::Tick;
 
 use crate::{Delta, Failure, TokenLogprobs};
+
+/// Most bytes that may lie untaken. As text it is more than any context holds by far; it is
+/// log-probabilities, a thousand bytes for each token, that get there.
+const BYTES_MAX: usize = 1 << 20;
 
 /// Makes both ends of an empty pipe.
 pub(crate) fn outbox() -> (Inlet, Outlet) {
@@ -36,6 +41,8 @@ struct Pipe {
     text: String,
     num_tokens: u32,
     logprobs: Vec<TokenLogprobs>,
+    /// What the log-probabilities take, about.
+    logprob_bytes: usize,
     terminal: Terminal,
     /// Since when something takeable lies here untaken.
     untaken_since: Option<Tick>,
@@ -67,7 +74,10 @@ impl Inlet {
         assert!(matches!(pipe.terminal, Terminal::Owed), "nothing follows the end");
         pipe.text.push_str(text);
         pipe.num_tokens += num_tokens;
-        pipe.logprobs.extend(logprobs);
+        for token in logprobs {
+            pipe.logprob_bytes += bytes_of(&token);
+            pipe.logprobs.push(token);
+        }
         if !text.is_empty() {
             pipe.wake(now);
         }
@@ -80,6 +90,12 @@ impl Inlet {
             pipe.terminal = Terminal::Written(delta);
             pipe.wake(now);
         }
+    }
+
+    /// Whether the reader has left so much untaken that there may be no more.
+    pub(crate) fn is_full(&self) -> bool {
+        let pipe = self.pipe.borrow();
+        pipe.text.len() + pipe.logprob_bytes > BYTES_MAX
     }
 
     /// Since when the reader has left something untaken.
@@ -122,6 +138,7 @@ impl Pipe {
             let text = std::mem::take(&mut self.text);
             let num_tokens = std::mem::take(&mut self.num_tokens);
             let logprobs = std::mem::take(&mut self.logprobs);
+            self.logprob_bytes = 0;
             return Some(Delta::Text { text, num_tokens, logprobs });
         }
         if owed || matches!(self.terminal, Terminal::Taken) {
@@ -142,6 +159,11 @@ impl Pipe {
     }
 }
 
+fn bytes_of(token: &TokenLogprobs) -> usize {
+    let named = std::iter::once(&token.drawn).chain(&token.top);
+    named.map(|named| size_of_val(named) + named.name.len()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -149,7 +171,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
-    use crate::{FinishReason, Usage};
+    use crate::{FinishReason, NamedLogprob, Usage};
 
     struct Count(AtomicUsize);
 
@@ -184,6 +206,24 @@ mod tests {
         assert_eq!(poll(&mut outlet, &wakes), text("abc", 4));
         assert_eq!(inlet.untaken_since(), None);
         assert_eq!(poll(&mut outlet, &wakes), Poll::Pending);
+    }
+
+    #[test]
+    fn what_lies_untaken_has_a_bound() {
+        let (inlet, mut outlet) = outbox();
+        inlet.push(&"x".repeat(BYTES_MAX), 1, None, Tick(1));
+        assert!(!inlet.is_full());
+        let named = NamedLogprob { name: vec![b'x'], logprob: -1.0 };
+        let token = TokenLogprobs { drawn: named.clone(), top: vec![named; 20] };
+        inlet.push("", 1, [token.clone()], Tick(1));
+        assert!(inlet.is_full());
+        let wakes = Arc::new(Count(AtomicUsize::new(0)));
+        assert!(poll(&mut outlet, &wakes).is_ready());
+        assert!(!inlet.is_full(), "it was taken");
+        for _ in 0..BYTES_MAX / bytes_of(&token) {
+            inlet.push("x", 1, [token.clone()], Tick(1));
+        }
+        assert!(inlet.is_full());
     }
 
     #[test]

@@ -237,6 +237,12 @@ impl SessionActor {
         }
     }
 
+    /// The reader takes nothing, or far less than there is.
+    fn give_up(&mut self, now: Tick) {
+        self.fail(Failure::Stalled, now);
+        self.cancel(CancelCause::Stall);
+    }
+
     fn cancel(&self, cause: CancelCause) {
         self.scheduler.do_send(Cancel { id: self.id, cause });
     }
@@ -291,6 +297,8 @@ impl Handler<Hear> for SessionActor {
         }
         if let Some(end) = update.end {
             self.hear_end(end, now);
+        } else if self.inlet.is_full() {
+            self.give_up(now);
         }
     }
 }
@@ -301,8 +309,7 @@ impl Handler<Sweep> for SessionActor {
     fn handle(&mut self, sweep: Sweep, _ctx: &mut Self::Context) {
         let Some(since) = self.inlet.untaken_since() else { return };
         if self.life == Life::Open && between(since, sweep.now) > self.stall_timeout {
-            self.fail(Failure::Stalled, sweep.now);
-            self.cancel(CancelCause::Stall);
+            self.give_up(sweep.now);
         }
     }
 }

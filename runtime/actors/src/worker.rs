@@ -24,7 +24,7 @@ use crate::outbox::{Outlet, outbox};
 use crate::session::{self, Bill, SessionActor};
 use crate::tenancy::Charge;
 use crate::tokenizer::{encode, text_bytes};
-use crate::{Caller, Delta, Ends, Generate, Prompt, Refused, Terms, Timeouts};
+use crate::{Caller, Delta, Ends, Generate, Prompt, Refused, Terms};
 
 /// Generates on the arbiter that it was made on. Copies are the same worker.
 #[derive(Clone)]
@@ -128,7 +128,7 @@ impl Inner {
             sampling: Arc::new(sampling),
             // Otherwise how fast a prompt is would tell a tenant whether another has asked it.
             salt: tenant.id.0.into(),
-            terms: self.terms(&terms, caller, called),
+            terms: terms_of(&terms, caller, called),
         };
         charge.submitted();
         let begun = Arc::new(Begun::never());
@@ -139,19 +139,6 @@ impl Inner {
         match verdict.await.unwrap_or(Err(Refused::Unavailable)) {
             Ok(()) => Ok(generation),
             Err(refused) => Err(generation.refuse(refused)),
-        }
-    }
-
-    /// By when the request must have come how far: the sooner of what it says, of what its tenant
-    /// has, and of what holds for all.
-    fn terms(&self, terms: &Terms, caller: &Caller, called: Tick) -> runtime_core::Terms {
-        let everybody = Timeouts { queue: self.handle.wires().config.queue_timeout(), whole: None };
-        let timeouts = terms.timeouts.or_sooner(caller.timeouts()).or_sooner(everybody);
-        runtime_core::Terms {
-            tenant: caller.member().record.id,
-            priority: Priority(terms.priority),
-            queue_deadline: timeouts.queue.map(|timeout| after(called, timeout)),
-            deadline: timeouts.whole.map(|timeout| after(called, timeout)),
         }
     }
 
@@ -264,6 +251,17 @@ impl Inner {
             }
             Err(SendError::Closed(_)) => Err(generation.refuse(Refused::Unavailable)),
         }
+    }
+}
+
+/// By when the request must have come how far: the sooner of what it says and of what its tenant has.
+fn terms_of(terms: &Terms, caller: &Caller, called: Tick) -> runtime_core::Terms {
+    let timeouts = terms.timeouts.or_sooner(caller.timeouts());
+    runtime_core::Terms {
+        tenant: caller.member().record.id,
+        priority: Priority(terms.priority),
+        queue_deadline: timeouts.queue.map(|timeout| after(called, timeout)),
+        deadline: timeouts.whole.map(|timeout| after(called, timeout)),
     }
 }
 

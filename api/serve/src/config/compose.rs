@@ -49,7 +49,6 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
             step_timeout_ms: scheduler.step_timeout_ms,
             stall_timeout_ms: scheduler.stall_timeout_ms,
             drain_timeout_ms: scheduler.drain_timeout_ms,
-            queue_timeout_ms: scheduler.queue_timeout_ms,
             ageing_ms: scheduler.ageing_ms,
             prefix_cache: scheduler.prefix_cache,
             encode_threads: text.encode_threads as usize,

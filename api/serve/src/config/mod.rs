@@ -155,8 +155,6 @@ pub(crate) struct Scheduler {
     pub(crate) stall_timeout_ms: u64,
     /// Longest that open requests may run on after a signal to stop.
     pub(crate) drain_timeout_ms: u64,
-    /// Longest that a request may wait for its first step; 0: as long as it takes.
-    pub(crate) queue_timeout_ms: u64,
     /// How much longer a request must have waited to stand in front of a more urgent one.
     pub(crate) ageing_ms: u64,
     /// Whether prompts that begin alike share their cache blocks.
@@ -264,7 +262,6 @@ impl Default for Scheduler {
             step_timeout_ms: 60_000,
             stall_timeout_ms: 30_000,
             drain_timeout_ms: 30_000,
-            queue_timeout_ms: 0,
             ageing_ms: 1_000,
             prefix_cache: true,
         }

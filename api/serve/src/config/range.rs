@@ -31,7 +31,6 @@ pub(crate) const RANGES: &[Range] = &[
     Range::new("scheduler.drain_timeout_ms", 1, HOUR_MS),
     Range::new("scheduler.itl_target_ms", 0, 60_000),
     Range::new("scheduler.pipeline_depth", 1, 4),
-    Range::new("scheduler.queue_timeout_ms", 0, HOUR_MS),
     Range::new("scheduler.stall_timeout_ms", 1, HOUR_MS),
     Range::new("scheduler.step_timeout_ms", 1, HOUR_MS),
     Range::new("scheduler.waiting_max", 1, 1_000_000),
