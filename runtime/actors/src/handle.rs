@@ -151,8 +151,8 @@ impl Handle {
     pub async fn scrape(&self) -> String {
         let wires = self.wires();
         let census = tokio::time::timeout(CENSUS_TIMEOUT, wires.scheduler.send(Census {})).await;
-        // A scheduler that is gone, or far behind, has nothing to say; what was counted is shown all
-        // the same.
+        // A scheduler that is gone, or far behind, has nothing to say; what was counted is shown
+        // all the same.
         if let Ok(Ok(census)) = census {
             wires.telemetry.tenants.take_census(census);
         }

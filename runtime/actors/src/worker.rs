@@ -254,7 +254,8 @@ impl Inner {
     }
 }
 
-/// By when the request must have come how far: the sooner of what it says and of what its tenant has.
+/// By when the request must have come how far: the sooner of what it says and of what its tenant
+/// has.
 fn terms_of(terms: &Terms, caller: &Caller, called: Tick) -> runtime_core::Terms {
     let timeouts = terms.timeouts.or_sooner(caller.timeouts());
     runtime_core::Terms {
