@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU64;
 
+use expect_test::expect;
 use serde_json::json;
 
 use crate::client::{Answer, Client};
@@ -166,4 +167,70 @@ fn a_tenant_s_full_queue_is_429_and_the_server_s_is_503() {
         assert_eq!(client.answer().json()["usage"]["completion_tokens"], 2);
     }
     world.is_quiet();
+}
+
+/// An answer as it came, with what differs each time blanked.
+fn raw(answer: &Answer) -> String {
+    let blank = |line: &str| match line.split_once(": ") {
+        Some((name @ ("date" | "x-request-id"), _)) => format!("{name}: _"),
+        _ => line.to_owned(),
+    };
+    let mut lines: Vec<_> = answer.head.raw.lines().map(blank).collect();
+    lines[1..].sort();
+    format!("{}\n\n{}\n", lines.join("\n"), answer.body)
+}
+
+#[test]
+fn both_refusals_as_they_are_sent() {
+    let world = World::with(|options| {
+        let mut limited = tenant("limited");
+        limited.rates.tokens_per_minute = NonZeroU64::new(1_000_000_000);
+        limited.rates.requests_per_minute = NonZeroU64::new(1);
+        options.tenancy = tenancy([limited, tenant("free")]);
+        options.runtime.rows_max = 1;
+        options.runtime.waiting_max = 1;
+    });
+    world.engine.hold();
+    let mut running = world.connect();
+    post(&mut running, "sk-limited", 1);
+    world.shows(&format!(r#"antiphon_sequences_running{{model="{MODEL}"}} 1"#));
+    let mut client = world.connect();
+    post(&mut client, "sk-limited", 1);
+    // A minute from now, less what has passed.
+    let limited = raw(&client.answer());
+    let seconds = |line: &&str| !line.starts_with("retry-after: ") && !line.contains("-reset-");
+    let limited: Vec<_> = limited.lines().filter(seconds).collect();
+    expect![[r#"
+        HTTP/1.1 429 Too Many Requests
+        content-length: 142
+        content-type: application/json
+        date: _
+        x-ratelimit-limit-requests: 1
+        x-ratelimit-limit-tokens: 1000000000
+        x-ratelimit-remaining-requests: 0
+        x-ratelimit-remaining-tokens: 1000000000
+        x-request-id: _
+
+        {"error":{"message":"this tenant may take 1 requests a minute, and has had them","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#]]
+    .assert_eq(&limited.join("\n"));
+
+    let mut waiting = world.connect();
+    post(&mut waiting, "sk-free", 1);
+    world.shows(&format!(r#"antiphon_queue_depth{{model="{MODEL}"}} 1"#));
+    post(&mut client, "sk-free", 1);
+    expect![[r#"
+        HTTP/1.1 503 Service Unavailable
+        content-length: 127
+        content-type: application/json
+        date: _
+        retry-after: 1
+        x-request-id: _
+
+        {"error":{"message":"the queue is full: 1 requests are waiting","type":"server_error","param":null,"code":"server_overloaded"}}
+    "#]]
+    .assert_eq(&raw(&client.answer()));
+    world.engine.release();
+    for mut client in [running, waiting] {
+        assert_eq!(client.answer().head.status, 200);
+    }
 }

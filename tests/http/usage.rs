@@ -13,14 +13,19 @@ const COMPLETIONS: &str = "/v1/completions";
 
 type Records = Arc<Mutex<Vec<UsageRecord>>>;
 
-fn recorded() -> (World, Records) {
-    let world = World::with(|options| options.tenancy = tenancy([tenant("a"), tenant("b")]));
+fn record(world: &World) -> Records {
     let records = Records::default();
     let taken = Arc::clone(&records);
     world.handle.record_usage(UsageSink::new(move |record| {
         taken.lock().push(record);
         true
     }));
+    records
+}
+
+fn recorded() -> (World, Records) {
+    let world = World::with(|options| options.tenancy = tenancy([tenant("a"), tenant("b")]));
+    let records = record(&world);
     (world, records)
 }
 
@@ -96,4 +101,39 @@ fn a_record_that_is_not_taken_is_counted() {
     client.post(COMPLETIONS, body("hi", 1).to_string());
     assert_eq!(client.answer().head.status, 200);
     world.shows(&format!(r#"antiphon_usage_records_lost_total{{model="{MODEL}"}} 1"#));
+}
+
+#[test]
+fn the_more_urgent_of_a_tenant_s_requests_come_first_as_far_as_its_ceiling_lets_them() {
+    for (priority_max, order) in [(255, ["0", "3", "2", "1"]), (4, ["0", "2", "3", "1"])] {
+        let world = World::with(|options| {
+            let mut a = tenant("a");
+            a.priority_max = priority_max;
+            options.tenancy = tenancy([a]);
+            options.runtime.rows_max = 1;
+            // Nobody waits for that long.
+            options.runtime.ageing_ms = 3_600_000;
+            options.http.workers = 1;
+        });
+        let records = record(&world);
+        world.engine.hold();
+        let mut clients = Vec::new();
+        for (name, priority) in [("0", 0), ("1", 0), ("2", 5), ("3", 9)] {
+            let mut client = world.connect();
+            let mut body = body("hi", 1);
+            body["priority"] = priority.into();
+            let key = format!("sk-a\r\nX-Request-Id: {name}");
+            client.post_as(&key, COMPLETIONS, body.to_string());
+            let waiting = clients.len();
+            world.shows(&format!(r#"antiphon_queue_depth{{model="{MODEL}"}} {waiting}"#));
+            world.shows(&format!(r#"antiphon_sequences_running{{model="{MODEL}"}} 1"#));
+            clients.push(client);
+        }
+        world.engine.release();
+        for mut client in clients {
+            assert_eq!(client.answer().head.status, 200);
+        }
+        let names: Vec<_> = records.lock().iter().map(|record| record.request.clone()).collect();
+        assert_eq!(names, order);
+    }
 }

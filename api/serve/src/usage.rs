@@ -6,8 +6,8 @@
 //! others: a reload opens the file again, by its name.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -72,7 +72,7 @@ impl UsageLog {
         let mut writer = Writer {
             path,
             file: Some(file),
-            is_torn: false,
+            is_failing: false,
             model: model.to_owned(),
             reopen: Arc::clone(&reopen),
             telemetry,
@@ -114,10 +114,10 @@ impl UsageLog {
 /// What the thread holds.
 struct Writer {
     path: PathBuf,
-    /// `None` after a failure, until it opens again.
+    /// `None` until it is opened again.
     file: Option<File>,
-    /// Whether the file may end within a line.
-    is_torn: bool,
+    /// Whether the last record was lost.
+    is_failing: bool,
     model: String,
     reopen: Arc<AtomicBool>,
     telemetry: Arc<Telemetry>,
@@ -126,16 +126,18 @@ struct Writer {
 impl Writer {
     fn take(&mut self, entry: &Entry) {
         if self.reopen.swap(false, Ordering::Relaxed) {
-            (self.file, self.is_torn) = (None, false);
+            self.file = None;
         }
-        if let Err(error) = self.write(entry) {
+        let written = self.write(entry);
+        if let Err(error) = &written {
             // The first of many says it.
-            if self.file.take().is_some() || !self.is_torn {
+            if !self.is_failing {
                 tracing::error!(%error, path = %self.path.display(), "usage records are lost");
             }
-            self.is_torn = true;
+            self.file = None;
             self.telemetry.lose_usage(1);
         }
+        self.is_failing = written.is_err();
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
@@ -143,16 +145,23 @@ impl Writer {
             Some(file) => file,
             none => none.insert(open(&self.path)?),
         };
-        let mut text = if self.is_torn { "\n".to_owned() } else { String::new() };
-        text.push_str(&line(entry, &self.model));
-        file.write_all(text.as_bytes())?;
-        self.is_torn = false;
-        Ok(())
+        file.write_all(line(entry, &self.model).as_bytes())
     }
 }
 
-fn open(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+/// Opens the file for lines after those that it holds. One that broke off, when the disk was full
+/// or the process was killed, is ended first.
+fn open(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut last = [b'\n'];
+    // An empty file has no last byte, and a pipe none that could be read.
+    if file.seek(SeekFrom::End(-1)).is_ok() {
+        file.read_exact(&mut last)?;
+    }
+    if last != [b'\n'] {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
 }
 
 fn line(Entry { time, record }: &Entry, model: &str) -> String {
@@ -185,6 +194,17 @@ mod tests {
     use runtime::Usage;
 
     use super::*;
+
+    #[test]
+    fn a_line_that_broke_off_is_ended_before_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("usage.jsonl");
+        for (before, after) in [("", "x"), ("a\n", "a\nx"), ("a\nb", "a\nb\nx")] {
+            std::fs::write(&path, before).unwrap();
+            open(&path).unwrap().write_all(b"x").unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+        }
+    }
 
     #[test]
     fn a_record_is_one_line_of_json() {

@@ -149,7 +149,7 @@ pub enum Refused {
     #[error("this model has no chat template; use /v1/completions")]
     NoChatTemplate,
     /// Its tenant has had what it may take a minute.
-    #[error("this tenant may take {per_minute} {limit} a minute, and has had them")]
+    #[error("this tenant's limit of {per_minute} {limit} a minute is reached")]
     RateLimited {
         /// What there is no more of.
         limit: RateLimit,

@@ -163,9 +163,10 @@ impl fmt::Display for Rejected {
                 "the prompt has {prompt} tokens, and this tenant's share of the key-value cache \
                  holds {capacity}"
             ),
-            Self::QueueFull { waiting, .. } => {
-                write!(f, "the queue is full: {waiting} requests are waiting")
-            }
+            Self::QueueFull { waiting, bound, .. } => write!(
+                f,
+                "the server's queue is full: {waiting} requests are waiting, and {bound} may"
+            ),
             Self::TenantQueueFull { waiting, bound, .. } => write!(
                 f,
                 "this tenant's queue is full: {waiting} of its requests are waiting, and {bound} may"

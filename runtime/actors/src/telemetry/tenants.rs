@@ -4,7 +4,7 @@
 //! whatever clients send. What a tenant counted stays with it when the table is replaced; a tenant
 //! that is in no table is not shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use prometheus_client::encoding::{
     DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
-use runtime_core::{TenantId, TenantSnapshot};
+use runtime_core::TenantSnapshot;
 
 use super::histogram::Histogram;
 use super::requests::{Outcome, WAIT_MICROS, reason};
@@ -119,11 +119,11 @@ impl Collector for TenantCollector {
             }
         }
         let census = self.census.lock();
-        let of = |id: TenantId| census.iter().find(|snapshot| snapshot.tenant == id);
+        let of: HashMap<_, _> = census.iter().map(|now| (now.tenant, now)).collect();
         for &(name, help, read) in GAUGES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for record in &records {
-                let value = of(record.id).map_or(0, read);
+                let value = of.get(&record.id).map_or(0, |now| read(now));
                 family.encode_family(&tenant(record))?.encode_gauge(&value)?;
             }
         }
