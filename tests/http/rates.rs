@@ -202,7 +202,7 @@ fn both_refusals_as_they_are_sent() {
     let limited: Vec<_> = limited.lines().filter(seconds).collect();
     expect![[r#"
         HTTP/1.1 429 Too Many Requests
-        content-length: 142
+        content-length: 137
         content-type: application/json
         date: _
         x-ratelimit-limit-requests: 1
@@ -211,7 +211,7 @@ fn both_refusals_as_they_are_sent() {
         x-ratelimit-remaining-tokens: 1000000000
         x-request-id: _
 
-        {"error":{"message":"this tenant may take 1 requests a minute, and has had them","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#]]
+        {"error":{"message":"this tenant's limit of 1 requests a minute is reached","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#]]
     .assert_eq(&limited.join("\n"));
 
     let mut waiting = world.connect();
@@ -220,13 +220,13 @@ fn both_refusals_as_they_are_sent() {
     post(&mut client, "sk-free", 1);
     expect![[r#"
         HTTP/1.1 503 Service Unavailable
-        content-length: 127
+        content-length: 147
         content-type: application/json
         date: _
         retry-after: 1
         x-request-id: _
 
-        {"error":{"message":"the queue is full: 1 requests are waiting","type":"server_error","param":null,"code":"server_overloaded"}}
+        {"error":{"message":"the server's queue is full: 1 requests are waiting, and 1 may","type":"server_error","param":null,"code":"server_overloaded"}}
     "#]]
     .assert_eq(&raw(&client.answer()));
     world.engine.release();

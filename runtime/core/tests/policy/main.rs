@@ -312,7 +312,7 @@ fn seats_bound_those_running_and_the_queue_those_waiting() {
             s.run();
         },
         &expect![[r#"
-            d refused: the queue is full: 3 requests are waiting
+            d refused: the server's queue is full: 3 requests are waiting, and 3 may
             e refused: the prompt has 64 tokens, and the model's context of 64 must hold at least one more
             step 1   a:3p b:3p                      stop=rows
             step 2   a:1d b:1d                      stop=rows
