@@ -32,6 +32,7 @@ use crate::queue::Queue;
 use crate::ranks::exchange;
 use crate::rope::{HeadNorms, Turning};
 use crate::route::Routes;
+use crate::router::Scope;
 use crate::step::{Limits, Slot, Step};
 use crate::tally::Tallies;
 
@@ -374,15 +375,16 @@ impl Backend for CudaBackend {
         router: Router,
         routes: &mut Routes,
     ) {
-        if !self.kernels.routers.takes(weight, x.rows(), router.chosen) {
+        let Some(scope) = self.kernels.routers.of(weight, x.rows(), router.chosen) else {
             self.linear(x, weight, None, scores);
             return self.route(scores, router, routes);
-        }
-        let normed = self.put_off.normed.take_if(|normed| normed.is_for_readers(x));
+        };
+        let norms = scope == Scope::Few;
+        let normed = self.put_off.normed.take_if(|normed| norms && normed.is_for_readers(x));
         self.settle();
         let Kernels { routers, routes: kernels, .. } = &self.kernels;
         let route = |scores: &Buffer| kernels.params(scores, router, routes);
-        routers.launch(&self.queue, (x, weight, normed), scores, route);
+        routers.launch(&self.queue, scope, (x, weight, normed), scores, route);
     }
 
     fn expert_gated(

@@ -52,6 +52,9 @@ const NARROW: [Cut; 3] = [narrow(16, 8, 2), narrow(32, 8, 2), narrow(128, 8, 1)]
 /// Of clusters that share a tile.
 const SHARED: [Cut; 4] = [cut(16, 4, 3), cut(32, 4, 2), cut(64, 4, 2), cut(128, 4, 1)];
 
+/// Rows of a cluster that also routes them.
+pub(crate) const ROUTED_ROWS: usize = SHARED[0].rows;
+
 /// Most rows at which a cluster does a tile faster than a block, even if it is one of many.
 const FEW: usize = 32;
 /// What a tile of so many rows, of many, costs beside others.
@@ -103,6 +106,11 @@ struct Spread {
 /// Whether a GPU has what these kernels need.
 pub(crate) fn are_for(info: &DeviceInfo) -> bool {
     info.capability.0 == HOPPER
+}
+
+/// Blocks of clusters that score as many rows each and route them, as in `kernels/router_many.cu`.
+pub(crate) fn router_grid(format: Format, rows: usize) -> Grid {
+    SHARED[0].grid(format, CLUSTER * rows.div_ceil(ROUTED_ROWS))
 }
 
 /// Rows of the tiles for experts of which each has so many on average: most of them fill one.

@@ -18,10 +18,8 @@ const EXPERTS_MAX: usize = 1024;
 /// Bytes that a block needs for each choice of the positions it chooses for.
 pub(crate) const ROOM_OF_CHOICE: usize = 16;
 
-/// Most positions whose choices one block sorts.
-const ONE_BLOCK_MAX: usize = 256;
-/// Positions of a block where there are more.
-const GROUP: usize = 256;
+/// Most positions whose choices one block places; where there are more, each has as many.
+pub(crate) const GROUP: usize = 256;
 
 /// Which experts the positions of a step chose, and with which weights; the choices of the rank's
 /// experts in the order of experts, cut into tiles of one expert each.
@@ -54,6 +52,7 @@ pub(crate) struct Route {
     weights: u64,
     experts: u64,
     counts: u64,
+    arrivals: u64,
     places: u64,
     rows: u64,
     tiles: u64,
@@ -90,7 +89,8 @@ impl Routes {
             positions: capacity,
             shape,
         };
-        routes.memory = Memory::new(queue.context(), routes.place(7))?;
+        routes.memory = Memory::new(queue.context(), routes.place(8))?;
+        queue.fill_with(&routes.memory, 0)?;
         routes.positions = 0;
         Ok(routes)
     }
@@ -114,7 +114,7 @@ impl Routes {
         let choices = self.capacity * self.router.chosen;
         let counts = self.capacity.div_ceil(GROUP) * self.router.experts;
         let tiles = choices.min(self.router.experts) + choices.div_ceil(Shape::Skinny.rows());
-        let sizes = [choices, choices, counts, choices, choices, 4 * tiles, 4];
+        let sizes = [choices, choices, counts, choices, choices, 4 * tiles, 4, 1];
         sizes[..nth].iter().map(|words| (4 * words).next_multiple_of(256)).sum()
     }
 
@@ -178,6 +178,12 @@ impl Route {
     pub(crate) const fn room(&self) -> usize {
         ROOM_OF_CHOICE * (self.positions * self.chosen) as usize
     }
+
+    /// Bytes of shared memory that a block needs that places the choices of a group.
+    pub(crate) const fn group_room(&self) -> usize {
+        // An odd number of words of bits for each expert, what comes before it, and tiles likewise.
+        size_of::<u32>() * (self.num_held as usize * (GROUP / 32 + 1 + 2) + 1)
+    }
 }
 
 impl RouteKernels {
@@ -216,6 +222,7 @@ impl RouteKernels {
             weights: routes.weights(),
             experts: routes.memory.at(routes.place(1)),
             counts: routes.memory.at(routes.place(2)),
+            arrivals: routes.memory.at(routes.place(7)),
             places: routes.places(),
             rows: routes.rows(),
             tiles: routes.tiles(),
@@ -234,7 +241,6 @@ impl RouteKernels {
         const THREADS: usize = 1024;
         const TOGETHER: usize = 4;
         let chosen = router.chosen;
-        let held = params.num_held as usize;
         // SAFETY: there is a row of scores for each position, and so it is with the routes' arrays;
         // tiles have room for the most that there can be.
         unsafe {
@@ -246,14 +252,13 @@ impl RouteKernels {
             let grid = Grid::new((positions.div_ceil(TOGETHER), 1), 32 * TOGETHER);
             let shared = ROOM_OF_CHOICE * TOGETHER * chosen;
             queue.launch(self.choose, Grid { shared, ..grid }, params);
-            if positions > ONE_BLOCK_MAX {
-                let shared = 4 * held * (GROUP / 32 + 1);
+            let shared = params.group_room();
+            if positions > GROUP {
                 let grid = Grid { shared, ..Grid::new((positions.div_ceil(GROUP), 1), 256) };
                 queue.launch(self.count, grid, params);
                 queue.launch(self.place, grid, params);
                 return;
             }
-            let shared = bits(positions, held);
             queue.launch(self.sort, Grid { shared, ..Grid::new((1, 1), THREADS) }, params);
         }
     }
@@ -269,10 +274,4 @@ impl RouteKernels {
             _ => Shape::largest(self.shared_bytes),
         }
     }
-}
-
-/// Bytes of a bit for each expert and position.
-const fn bits(positions: usize, experts: usize) -> usize {
-    // An odd number of words for each expert.
-    4 * (positions.div_ceil(32) | 1) * experts
 }

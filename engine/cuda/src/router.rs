@@ -1,4 +1,5 @@
-//! A router for few positions: `route(x weight^T)`, in one kernel.
+//! A router: `route(x weight^T)`, in one kernel. There is one for few positions, and one for as many
+//! as a block can place the choices of.
 #![expect(unsafe_code, reason = "launches kernels")]
 
 use crate::buffer::{Buffer, Element};
@@ -8,13 +9,15 @@ use crate::matrix::Matrix;
 use crate::module::Modules;
 use crate::norm::Normed;
 use crate::queue::{Grid, Queue};
-use crate::route::{ROOM_OF_CHOICE, Route};
-use crate::{DeviceInfo, OpenError, skinny};
+use crate::route::{GROUP, ROOM_OF_CHOICE, Route};
+use crate::{DeviceInfo, OpenError, pipelined, skinny};
 
 /// The least compute capability whose blocks see each other's shared memory.
 const CLUSTERS_MIN: (i32, i32) = (9, 0);
 /// Blocks of a kernel, as in `kernels/router.cu`.
 const BLOCKS: usize = 8;
+/// Most experts of both.
+const EXPERTS_MAX: usize = BLOCKS * UNIT_OUTPUTS;
 /// Bytes of shared memory that a block takes besides its own.
 const SHARED_SPARE: usize = 5 << 10;
 
@@ -22,8 +25,17 @@ const SHARED_SPARE: usize = 5 << 10;
 pub(crate) struct Routers {
     plain: Instances,
     normed: Instances,
+    /// For more than a few positions, where products are those of [`pipelined`].
+    many: Option<Instances>,
     /// Of a block; none where there are no clusters.
     shared_bytes: usize,
+}
+
+/// How many positions a kernel is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Few,
+    Many,
 }
 
 #[derive(Clone, Copy)]
@@ -34,32 +46,47 @@ struct Router {
     route: Route,
 }
 
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RouterOfMany {
+    job: Job,
+    route: Route,
+}
+
 impl Routers {
     pub(crate) fn load(modules: &Modules<'_>, info: &DeviceInfo) -> Result<Self, OpenError> {
         let plain = Instances::load(modules, "router", "router")?;
         let normed = Instances::load(modules, "router", "router_normed")?;
         let shared_bytes =
             if info.capability >= CLUSTERS_MIN { info.shared_bytes - SHARED_SPARE } else { 0 };
-        Ok(Self { plain, normed, shared_bytes })
+        let many = pipelined::are_for(info)
+            .then(|| Instances::load(modules, "router_many", "router_many"))
+            .transpose()?;
+        Ok(Self { plain, normed, many, shared_bytes })
     }
 
-    /// Whether there is a kernel for so many positions, of which each chooses so many experts.
-    pub(crate) fn takes(&self, weight: &Matrix, positions: usize, chosen: usize) -> bool {
-        let [part] = &weight.parts[..] else { return false };
+    /// The kernel for so many positions, of which each chooses so many experts.
+    pub(crate) fn of(&self, weight: &Matrix, positions: usize, chosen: usize) -> Option<Scope> {
+        let [part] = &weight.parts[..] else { return None };
+        if weight.outputs > EXPERTS_MAX {
+            return None;
+        }
         let threads = 32 * slices(weight.inputs);
-        (1..=skinny::ROWS_MAX).contains(&positions)
+        let few = (1..=skinny::ROWS_MAX).contains(&positions)
             && positions * chosen <= threads
-            && weight.outputs <= BLOCKS * UNIT_OUTPUTS
             && skinny::resident_bytes(part.format, weight.inputs, positions)
                 .max(ROOM_OF_CHOICE * positions * chosen)
-                <= self.shared_bytes
+                <= self.shared_bytes;
+        let many = self.many.is_some() && (1..=GROUP).contains(&positions);
+        if few { Some(Scope::Few) } else { many.then_some(Scope::Many) }
     }
 
-    /// `scores = x weight^T`, and the routes by them. With `normed`, `x` is that norm, still to be
-    /// made.
+    /// `scores = x weight^T`, and the routes by them. With `normed`, which is for few, `x` is that
+    /// norm, still to be made.
     pub(crate) fn launch(
         &self,
         queue: &Queue,
+        scope: Scope,
         (x, weight, normed): (&Buffer, &Matrix, Option<Normed>),
         scores: &mut Buffer,
         route: impl FnOnce(&Buffer) -> Route,
@@ -71,6 +98,13 @@ impl Routers {
         scores.begin(x.rows(), Element::F32);
         let job = Job::of_rows(part, (x, weight, None), scores);
         let route = route(scores);
+        if let (Scope::Many, Some(many)) = (scope, &self.many) {
+            let grid = pipelined::router_grid(part.format, x.rows());
+            // SAFETY: as below; the sums of a cluster take more room than the choices of its
+            // positions, and than what a block needs to place all.
+            unsafe { queue.launch(many.get(part.format), grid, &RouterOfMany { job, route }) };
+            return;
+        }
         let shared = skinny::resident_bytes(part.format, inputs, x.rows());
         let grid = Grid {
             shared: shared.max(route.room()),

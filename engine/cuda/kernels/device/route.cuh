@@ -10,6 +10,7 @@ struct Route {
     float* weights;       // [positions, chosen], the largest first
     int* experts;         // [positions, chosen], counted among the rank's
     uint32_t* counts;     // [groups of positions, experts]; see `route_many.cu`
+    int* arrivals;        // of blocks, zero between kernels; see `router_many.cu`
     int* places;          // [positions, chosen]: each choice's place in the order, or ELSEWHERE
     int* rows;            // [choices]: the position of each
     int4* tiles;          // expert, first choice, number of choices
