@@ -14,7 +14,6 @@ struct Case {
     scorer: Matrix,
     gate_up: Experts,
     down: Experts,
-    x: Buffer,
 }
 
 impl Case {
@@ -22,7 +21,6 @@ impl Case {
         b: &mut CudaBackend,
         (dtype, router): (DType, Router),
         (width, inner): (usize, usize),
-        positions: usize,
         dice: &mut Dice,
     ) -> Self {
         let experts = |shapes: &[(usize, usize)], b: &mut CudaBackend, dice: &mut Dice| {
@@ -38,22 +36,25 @@ impl Case {
         let down = experts(&[(width, inner)], b, dice);
         let scorer = Weight::new(DType::Bf16, router.experts, width, dice);
         let scorer = b.matrix(&[scorer.tensor()]).expect("a working device");
-        let x: Vec<_> = coarse(positions * width, dice).iter().map(|x| x / 32.0).collect();
-        let x = b.halves(width, &x);
-        Self { router, inner, scorer, gate_up, down, x }
+        Self { router, inner, scorer, gate_up, down }
     }
 
     /// Gated choices and sums; each operation by itself or with the one after it.
-    fn run(&self, b: &mut CudaBackend, fused: bool, activation: Activation) -> [Vec<f32>; 2] {
-        let positions = self.x.rows();
+    fn run(
+        &self,
+        b: &mut CudaBackend,
+        (x, fused): (&Buffer, bool),
+        activation: Activation,
+    ) -> [Vec<f32>; 2] {
+        let positions = x.rows();
         let choices = positions * self.router.chosen;
         let mut routes = b.routes(positions, self.router).expect("a working device");
         let mut scores = b.poisoned(positions, self.router.experts);
         let mut both = b.poisoned(choices, 2 * self.inner);
         let mut gated = b.poisoned(choices, self.inner);
-        let mut outputs = b.poisoned(choices, self.x.width());
-        let mut out = b.poisoned(positions, self.x.width());
-        let (x, up) = (&self.x, &self.gate_up);
+        let mut outputs = b.poisoned(choices, x.width());
+        let mut out = b.poisoned(positions, x.width());
+        let up = &self.gate_up;
         if fused {
             b.route_linear(x, &self.scorer, &mut scores, self.router, &mut routes);
             b.expert_gated(x, up, &routes, activation, &mut both, &mut gated);
@@ -134,22 +135,24 @@ fn mixtures_give_the_same_bits_in_fewer_operations() {
     // width; positions.
     let cases = [
         ((16, 8, true), (2048, 768), DType::Bf16, &[1, 8][..]),
-        ((16, 8, true), (2048, 768), DType::Q4K, &[1, 7]),
+        ((16, 8, true), (2048, 768), DType::Q4K, &[1, 7, 14]),
         ((128, 8, true), (256, 256), DType::Bf16, &[1, 2, 4, 8, 9, 30, 131, 256]),
-        ((128, 8, true), (256, 256), DType::Q6K, &[1, 3, 8]),
-        ((60, 4, false), (512, 256), DType::Q8_0, &[1, 4, 8, 40]),
-        ((300, 7, true), (256, 256), DType::Q4_0, &[2, 8]),
+        ((128, 8, true), (256, 256), DType::Q6K, &[1, 3, 8, 40, 130]),
+        ((60, 4, false), (512, 256), DType::Q8_0, &[1, 4, 8, 40, 150]),
+        ((300, 7, true), (256, 256), DType::Q4_0, &[2, 8, 64]),
         ((3, 1, false), (1024, 1536), DType::Bf16, &[1, 5, 8]),
         ((4, 4, true), (512, 5120), DType::Bf16, &[1, 6]),
-        ((4, 2, true), (64, 64), DType::Bf16, &[1, 8]),
+        ((4, 2, true), (64, 64), DType::Bf16, &[1, 8, 9, 20]),
     ];
     for ((experts, chosen, normalised), shape, dtype, positions) in cases {
         let router = Router { experts, chosen, normalised };
+        let case = Case::new(&mut cuda, (dtype, router), shape, dice);
         for &positions in positions {
-            let case = Case::new(&mut cuda, (dtype, router), shape, positions, dice);
+            let x: Vec<_> = coarse(positions * shape.0, dice).iter().map(|x| x / 32.0).collect();
+            let x = cuda.halves(shape.0, &x);
             for activation in [Activation::Silu, Activation::Gelu] {
-                let expected = case.run(&mut cuda, false, activation);
-                let found = case.run(&mut cuda, true, activation);
+                let expected = case.run(&mut cuda, (&x, false), activation);
+                let found = case.run(&mut cuda, (&x, true), activation);
                 for stage in 0..2 {
                     let what = format!("{positions} positions, {router:?}, {dtype:?} {shape:?}");
                     assert!(found[stage] == expected[stage], "stage {stage} of {what}");

@@ -10,6 +10,8 @@
 struct Router {
     Job job;  // of all positions
     Route route;
+    const uint8_t* next;  // what the kernel after reads first
+    int next_bytes;       // of it that are fetched ahead, a multiple of sixteen
 };
 
 extern __shared__ __align__(1024) uint8_t room[];
@@ -17,6 +19,19 @@ extern __shared__ __align__(1024) uint8_t room[];
 // Positions of a cluster, and experts that it scores at most.
 constexpr int POSITIONS = 16;
 constexpr int EXPERTS = 128;
+
+// Memory has little to do until it is known who goes where.
+__device__ __forceinline__ void fetch_next(const Router& p) {
+    constexpr int PIECE = 4096;
+    const int all = gridDim.x * 32;
+    if (threadIdx.x < 32) {
+        for (int piece = blockIdx.x * 32 + threadIdx.x; piece * PIECE < p.next_bytes;
+             piece += all) {
+            const int at = piece * PIECE;
+            fetch_ahead(p.next + at, min(PIECE, p.next_bytes - at));
+        }
+    }
+}
 
 // The one tile of a cluster, one slice of it for each block.
 struct Scored {
@@ -70,6 +85,7 @@ __device__ void choose_and_place(const Route& p) {
         Pipelined<FORMAT, 2, POSITIONS, 4, true>::THREADS, 3)                      \
         router_many_##NAME(const __grid_constant__ Router p) {                     \
         release_next();                                                            \
+        fetch_next(p);                                                             \
         Pipelined<FORMAT, 2, POSITIONS, 4, true>::run(p.job, Gate::NONE,           \
                                                       Scored{p.job}, room);        \
         choose_and_place(p.route);                                                 \

@@ -3,6 +3,7 @@
 
 mod buffers;
 mod captures;
+mod mixture;
 mod share;
 
 use std::sync::Arc;
@@ -32,7 +33,6 @@ use crate::queue::Queue;
 use crate::ranks::exchange;
 use crate::rope::{HeadNorms, Turning};
 use crate::route::Routes;
-use crate::router::Scope;
 use crate::step::{Limits, Slot, Step};
 use crate::tally::Tallies;
 
@@ -375,16 +375,7 @@ impl Backend for CudaBackend {
         router: Router,
         routes: &mut Routes,
     ) {
-        let Some(scope) = self.kernels.routers.of(weight, x.rows(), router.chosen) else {
-            self.linear(x, weight, None, scores);
-            return self.route(scores, router, routes);
-        };
-        let norms = scope == Scope::Few;
-        let normed = self.put_off.normed.take_if(|normed| norms && normed.is_for_readers(x));
-        self.settle();
-        let Kernels { routers, routes: kernels, .. } = &self.kernels;
-        let route = |scores: &Buffer| kernels.params(scores, router, routes);
-        routers.launch(&self.queue, scope, (x, weight, normed), scores, route);
+        self.score_and_route((x, weight), scores, router, routes);
     }
 
     fn expert_gated(
@@ -396,18 +387,7 @@ impl Backend for CudaBackend {
         between: &mut Buffer,
         out: &mut Buffer,
     ) {
-        self.settle();
-        let Some(part) = self.kernels.mixtures.gate_and_up(weight, routes) else {
-            let how = (x, weight, routes, activation);
-            if !self.kernels.gated_experts(&self.queue, how, between, out) {
-                self.expert_linear(x, ExpertInput::Positions, weight, routes, between);
-                self.gated(between, activation, out);
-            }
-            return;
-        };
-        let how = (routes, activation);
-        self.kernels.mixtures.gated(&self.queue, (x, weight, part), how, out);
-        self.routed = Some(routes.tiles());
+        self.gate_choices((x, weight), (routes, activation), between, out);
     }
 
     fn expert_sum(
@@ -418,15 +398,7 @@ impl Backend for CudaBackend {
         between: &mut Buffer,
         out: &mut Buffer,
     ) {
-        let Some((part, cut)) = self.kernels.mixtures.down(weight, routes) else {
-            self.expert_linear(x, ExpertInput::Choices, weight, routes, between);
-            return self.combine(between, routes, out);
-        };
-        let early = self.routed == Some(routes.tiles());
-        self.settle();
-        let how = (routes, cut, early);
-        let sum = self.kernels.mixtures.sum((x, weight, part), how, out);
-        self.put_off.product = Some(Product::Experts(sum));
+        self.sum_choices((x, weight), routes, between, out);
     }
 
     fn gated_linear(

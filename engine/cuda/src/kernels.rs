@@ -22,7 +22,9 @@ use crate::rope::Ropes;
 use crate::route::{RouteKernels, Routes};
 use crate::router::Routers;
 use crate::sample::Samples;
+use crate::sliced::Sliced;
 use crate::step::{Part, Step};
+use crate::strips::Strips;
 use crate::tally::TallyKernels;
 use crate::{DeviceInfo, OpenError};
 
@@ -43,7 +45,9 @@ pub(crate) struct Kernels {
     pub(crate) routers: Routers,
     pub(crate) routes: RouteKernels,
     pub(crate) samples: Samples,
+    sliced: Sliced,
     stage: Function,
+    pub(crate) strips: Strips,
     pub(crate) tallies: TallyKernels,
 }
 
@@ -78,7 +82,9 @@ impl Kernels {
             routers: Routers::load(modules, info)?,
             routes: RouteKernels::load(modules, info)?,
             samples: Samples::load(modules)?,
+            sliced: Sliced::load(modules, info)?,
             stage: modules.function("stage", "stage")?,
+            strips: Strips::load(modules, info)?,
             tallies: TallyKernels::load(modules)?,
         })
     }
@@ -102,6 +108,9 @@ impl Kernels {
         out: &mut Buffer,
     ) {
         match &self.pipelined {
+            _ if self.sliced.take(weight, x.rows()) => {
+                self.sliced.launch(queue, (x, weight, bias), out);
+            }
             Some(pipelined) if self.linear.tiles(x.rows(), weight.inputs) => {
                 pipelined.linear(queue, (x, weight, bias), None, out);
             }

@@ -248,7 +248,7 @@ impl Pipelined {
         assert_eq!(out.width(), width, "outputs of a product");
         out.begin(routes.choices(), gate.element());
         let rows = routes.shape().rows();
-        let cut = WHOLE.into_iter().find(|cut| cut.rows == rows);
+        let cut = WHOLE.into_iter().find(|cut| cut.rows >= rows);
         let cut = cut.expect("routes are cut for these kernels");
         let plan = Plan { cut, how: How::Whole, rows };
         let bytes = 2 * routes.choices() * weight.inputs;
@@ -319,6 +319,10 @@ impl Pipelined {
             _ if how == How::Shared => CLUSTER * tiles,
             // A block goes from tile to tile.
             MANY => tiles.min(self.multiprocessors * cut.each),
+            // Where tiles have few bytes, a block for each would spend its time with beginning.
+            _ if product.tiles != 0 && cut.each > 1 && format != Format::Bf16 => {
+                tiles.min(self.multiprocessors * cut.each)
+            }
             _ => tiles,
         };
         let params = Params { product, gate, rows: rows as i32, x };

@@ -12,6 +12,7 @@ use crate::norm::Normed;
 use crate::queue::Queue;
 use crate::resident::Few;
 use crate::rope::{HeadNorms, Turning};
+use crate::router::Routing;
 
 /// Operations that are put off.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(crate) struct PutOff {
     pub(crate) sum: Option<ExpertSum>,
     /// A product that adds to a residual what comes out, if that is what comes after.
     pub(crate) product: Option<Product>,
+    /// A router that fetches some of the weight that is read after it.
+    pub(crate) routing: Option<Routing>,
     /// A norm that the product after it does on its way.
     pub(crate) normed: Option<Normed>,
 }
@@ -49,6 +52,9 @@ impl PutOff {
         }
         if let Some(product) = self.product.take() {
             product.launch(queue);
+        }
+        if let Some(routing) = self.routing.take() {
+            routing.launch(queue);
         }
         if let Some(normed) = self.normed.take() {
             kernels.norms.norm(queue, normed);

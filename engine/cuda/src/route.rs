@@ -57,9 +57,9 @@ pub(crate) struct Route {
     rows: u64,
     tiles: u64,
     num_tiles: u64,
-    positions: i32,
-    num_experts: i32,
-    chosen: i32,
+    pub(crate) positions: i32,
+    pub(crate) num_experts: i32,
+    pub(crate) chosen: i32,
     normalised: i32,
     tile: i32,
     first_held: i32,
@@ -267,6 +267,7 @@ impl RouteKernels {
     fn tile(&self, choices: usize) -> Shape {
         match choices {
             0..=3 => Shape::Skinny,
+            4 if self.pipelined => Shape::Skinny,
             _ if self.pipelined => Shape::Tiled(pipelined::expert_rows(choices)),
             4..=10 => Shape::Tiled(16),
             11..=22 => Shape::Tiled(32),

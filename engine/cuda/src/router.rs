@@ -3,10 +3,11 @@
 #![expect(unsafe_code, reason = "launches kernels")]
 
 use crate::buffer::{Buffer, Element};
+use crate::experts::Experts;
 use crate::format::UNIT_OUTPUTS;
 use crate::job::{Instances, Job, slices};
 use crate::matrix::Matrix;
-use crate::module::Modules;
+use crate::module::{Function, Modules};
 use crate::norm::Normed;
 use crate::queue::{Grid, Queue};
 use crate::route::{GROUP, ROOM_OF_CHOICE, Route};
@@ -16,6 +17,8 @@ use crate::{DeviceInfo, OpenError, pipelined, skinny};
 const CLUSTERS_MIN: (i32, i32) = (9, 0);
 /// Blocks of a kernel, as in `kernels/router.cu`.
 const BLOCKS: usize = 8;
+/// Bytes of a weight that are fetched ahead: what memory has the time for.
+const AHEAD_BYTES: usize = 16 << 20;
 /// Most experts of both.
 const EXPERTS_MAX: usize = BLOCKS * UNIT_OUTPUTS;
 /// Bytes of shared memory that a block takes besides its own.
@@ -51,6 +54,37 @@ struct Router {
 struct RouterOfMany {
     job: Job,
     route: Route,
+    next: u64,
+    next_bytes: i32,
+}
+
+/// A router of many that is put off until it is known what comes after.
+pub(crate) struct Routing {
+    kernel: Function,
+    grid: Grid,
+    params: RouterOfMany,
+}
+
+impl Routing {
+    /// The first experts' weights are fetched ahead, if most experts are chosen by few positions.
+    /// Where each has many, the caches have enough to do.
+    pub(crate) fn fetch_ahead(&mut self, weight: &Experts) {
+        let Route { positions, chosen, num_experts, .. } = self.params.route;
+        let choices = positions * chosen;
+        let pays = choices >= 4 * num_experts && choices <= 8 * num_experts;
+        if let Some(part) = weight.parts.first().filter(|_| pays) {
+            self.params.next = part.memory.at(0);
+            self.params.next_bytes = part.memory.bytes().min(AHEAD_BYTES) as i32 / 16 * 16;
+        }
+    }
+
+    pub(crate) fn launch(&self, queue: &Queue) {
+        // SAFETY: `x` and `scores` have a row for each position; the weight's memory covers its
+        // outputs' units; the routes have room for each position's choices. The sums of a cluster
+        // take more room than the choices of its positions, and than what a block needs to place
+        // all. What is fetched ahead is a weight's.
+        unsafe { queue.launch(self.kernel, self.grid, &self.params) };
+    }
 }
 
 impl Routers {
@@ -82,7 +116,7 @@ impl Routers {
     }
 
     /// `scores = x weight^T`, and the routes by them. With `normed`, which is for few, `x` is that
-    /// norm, still to be made.
+    /// norm, still to be made. What is for many is returned, to be launched.
     pub(crate) fn launch(
         &self,
         queue: &Queue,
@@ -90,7 +124,7 @@ impl Routers {
         (x, weight, normed): (&Buffer, &Matrix, Option<Normed>),
         scores: &mut Buffer,
         route: impl FnOnce(&Buffer) -> Route,
-    ) {
+    ) -> Option<Routing> {
         let Matrix { outputs, inputs, ref parts } = *weight;
         let part = &parts[0];
         assert_eq!(x.width(), inputs, "inputs of a router");
@@ -99,11 +133,10 @@ impl Routers {
         let job = Job::of_rows(part, (x, weight, None), scores);
         let route = route(scores);
         if let (Scope::Many, Some(many)) = (scope, &self.many) {
-            let grid = pipelined::router_grid(part.format, x.rows());
-            // SAFETY: as below; the sums of a cluster take more room than the choices of its
-            // positions, and than what a block needs to place all.
-            unsafe { queue.launch(many.get(part.format), grid, &RouterOfMany { job, route }) };
-            return;
+            let (kernel, grid) =
+                (many.get(part.format), pipelined::router_grid(part.format, x.rows()));
+            let params = RouterOfMany { job, route, next: 0, next_bytes: 0 };
+            return Some(Routing { kernel, grid, params });
         }
         let shared = skinny::resident_bytes(part.format, inputs, x.rows());
         let grid = Grid {
@@ -116,5 +149,6 @@ impl Routers {
         // SAFETY: `x` and `scores` have a row for each position; the weight's memory covers its
         // outputs' units; the routes have room for each position's choices.
         unsafe { queue.launch(kernels.get(part.format), grid, &params) };
+        None
     }
 }

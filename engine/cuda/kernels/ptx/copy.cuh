@@ -43,3 +43,11 @@ __device__ __forceinline__ void copy_once(uint8_t* to, const uint8_t* from, int 
                      : "memory");
     }
 }
+
+// Asks the L2 cache for a multiple of sixteen bytes, and waits for nothing (PTX ISA,
+// "cp.async.bulk.prefetch"; Hopper and later).
+__device__ __forceinline__ void fetch_ahead(const uint8_t* from, int bytes) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#endif
+}

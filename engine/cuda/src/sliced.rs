@@ -1,0 +1,72 @@
+//! Products of up to sixteen rows, by blocks whose warps sum a slice of the inputs each: see
+//! `kernels/device/sliced.cuh`.
+#![expect(unsafe_code, reason = "launches kernels")]
+
+use crate::buffer::{Buffer, Element, Vector};
+use crate::format::UNIT_OUTPUTS;
+use crate::job::{Instances, Job, slices};
+use crate::matrix::Matrix;
+use crate::module::Modules;
+use crate::queue::{Grid, Queue};
+use crate::{DeviceInfo, OpenError, skinny};
+
+/// Most rows.
+const ROWS_MAX: usize = 16;
+/// Strips of a block.
+const TILES: [usize; 2] = [1, 2];
+
+/// The kernels, for each of [`TILES`].
+pub(crate) struct Sliced {
+    kernels: [Instances; 2],
+    multiprocessors: usize,
+    shared_bytes: usize,
+}
+
+impl Sliced {
+    pub(crate) fn load(modules: &Modules<'_>, info: &DeviceInfo) -> Result<Self, OpenError> {
+        let of = |tiles| Instances::load(modules, "sliced", &format!("sliced_{tiles}"));
+        let [one, two] = TILES.map(of);
+        let DeviceInfo { multiprocessors, shared_bytes, .. } = *info;
+        Ok(Self { kernels: [one?, two?], multiprocessors, shared_bytes })
+    }
+
+    /// Whether there is a kernel for so many rows.
+    pub(crate) fn take(&self, weight: &Matrix, rows: usize) -> bool {
+        (skinny::ROWS_MAX + 1..=ROWS_MAX).contains(&rows)
+            && shared(weight.inputs, rows, TILES[1]) <= self.shared_bytes
+    }
+
+    /// `out = x weight^T + bias`.
+    pub(crate) fn launch(
+        &self,
+        queue: &Queue,
+        (x, weight, bias): (&Buffer, &Matrix, Option<&Vector>),
+        out: &mut Buffer,
+    ) {
+        let Matrix { outputs, inputs, .. } = *weight;
+        assert_eq!(x.width(), inputs, "inputs of a product");
+        assert_eq!(out.width(), outputs, "outputs of a product");
+        assert!(bias.is_none_or(|bias| bias.length() == outputs), "a bias for each output");
+        out.begin(x.rows(), Element::F32);
+        for part in &weight.parts {
+            let job = Job::of_rows(part, (x, weight, bias), out);
+            let blocks = |tiles: usize| part.outputs.div_ceil(tiles * UNIT_OUTPUTS);
+            // Two read rows for less, where there are enough for all multiprocessors.
+            let which = usize::from(blocks(TILES[1]) >= self.multiprocessors);
+            let tiles = TILES[which];
+            let grid = Grid {
+                shared: shared(inputs, x.rows(), tiles),
+                ..Grid::new((blocks(tiles), 1), 32 * slices(inputs))
+            };
+            // SAFETY: `x` and `out` have a row for each of `count`, as wide as the weight, whose
+            // memory covers its outputs' units.
+            unsafe { queue.launch(self.kernels[which].get(part.format), grid, &job) };
+        }
+    }
+}
+
+/// Bytes of a block: the rows, and the sums of each warp, of which a row is some floats longer.
+fn shared(inputs: usize, rows: usize, tiles: usize) -> usize {
+    let pitch = tiles * UNIT_OUTPUTS + 4;
+    rows * skinny::row_bytes(inputs) + slices(inputs) * ROWS_MAX * pitch * size_of::<f32>()
+}
