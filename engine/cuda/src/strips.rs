@@ -13,20 +13,20 @@ use crate::queue::{Grid, Queue};
 use crate::route::Routes;
 use crate::{DeviceInfo, OpenError, pipelined, skinny};
 
+/// Warps of a block.
+const WARPS: usize = 8;
 /// Strips of a warp where none belong together.
 const EACH: usize = 2;
-/// Warps of a block there.
-const WARPS: usize = 8;
-/// Most rows of each kernel, and the warps of its blocks where a gate's strips go with others.
-const CUTS: [(usize, usize); 2] = [(16, 8), (32, 16)];
+/// Most rows.
+const ROWS_MAX: usize = 16;
 /// Choices of an expert, on average, from which on enough experts are chosen: blocks have many
 /// outputs, and would be few.
 const AVERAGE_MIN: usize = 4;
 
-/// The kernels, for each of [`CUTS`].
+/// The kernels.
 pub(crate) struct Strips {
-    gated: [Instances; 2],
-    plain: [Instances; 2],
+    gated: Instances,
+    plain: Instances,
     shared_bytes: usize,
 }
 
@@ -48,27 +48,25 @@ struct Plain {
 
 impl Strips {
     pub(crate) fn load(modules: &Modules<'_>, info: &DeviceInfo) -> Result<Self, OpenError> {
-        let both = |name: &str| -> Result<[Instances; 2], OpenError> {
-            let of = |(rows, _)| Instances::load(modules, "strips", &format!("{name}_{rows}"));
-            let [few, more] = CUTS.map(of);
-            Ok([few?, more?])
-        };
-        let shared_bytes = info.shared_bytes;
-        Ok(Self { gated: both("strips_gated")?, plain: both("strips")?, shared_bytes })
+        Ok(Self {
+            gated: Instances::load(modules, "strips", "strips_gated")?,
+            plain: Instances::load(modules, "strips", "strips")?,
+            shared_bytes: info.shared_bytes,
+        })
     }
 
-    /// Whether products of the routes' tiles are fast: of weights that need no conversion, those of
-    /// many rows are faster through shared memory.
+    /// Whether there are kernels for the routes' tiles.
     pub(crate) fn take(&self, weight: &Experts, routes: &Routes) -> bool {
-        let most = CUTS[usize::from(is_lean(weight))].0;
-        routes.shape().rows() <= most && Self::bytes(weight, routes) <= self.shared_bytes
+        routes.shape().rows() <= ROWS_MAX && Self::bytes(weight, routes) <= self.shared_bytes
     }
 
-    /// The same, with a gate on the way. Where there are few choices, it is others that are fast.
+    /// The same, with a gate on the way. Where each expert has few choices, other kernels are
+    /// faster: with few experts, and with weights that need no conversion.
     pub(crate) fn take_gated(&self, weight: &Experts, routes: &Routes) -> bool {
+        let lean = weight.parts.iter().all(|part| part.format != Format::Bf16);
         let enough = routes.choices() >= AVERAGE_MIN * routes.router().experts
             && routes.positions() > skinny::ROWS_MAX;
-        let many = routes.shape().rows() > skinny::ROWS_MAX || is_lean(weight) && enough;
+        let many = routes.shape().rows() > skinny::ROWS_MAX || lean && enough;
         many && self.take(weight, routes) && pipelined::gates(&weight.parts)
     }
 
@@ -93,14 +91,12 @@ impl Strips {
             out: out.pointer(),
             gelu: i32::from(activation == Activation::Gelu),
         };
-        let which = which(routes);
-        let (_, warps) = CUTS[which];
-        let blocks = (out.width() / UNIT_OUTPUTS).div_ceil(warps);
+        let blocks = (out.width() / UNIT_OUTPUTS).div_ceil(WARPS);
         let shared = Self::bytes(weight, routes);
-        let grid = Grid { shared, ..Grid::new((blocks, routes.tiles_max()), 32 * warps) };
+        let grid = Grid { shared, ..Grid::new((blocks, routes.tiles_max()), 32 * WARPS) };
         // SAFETY: routes name experts that there are and rows that `x` and `out` have; the weight's
         // memory covers all experts' units.
-        unsafe { queue.launch(self.gated[which].get(part.format), grid, &params) };
+        unsafe { queue.launch(self.gated.get(part.format), grid, &params) };
     }
 
     /// `out[c] = x[c] weight[expert of c]^T`. With `early`, the kernel before is [`Self::gated`] for
@@ -127,17 +123,7 @@ impl Strips {
             let blocks = part.outputs.div_ceil(EACH * WARPS * UNIT_OUTPUTS);
             let grid = Grid { shared, ..Grid::new((blocks, routes.tiles_max()), 32 * WARPS) };
             // SAFETY: as above.
-            unsafe { queue.launch(self.plain[which(routes)].get(part.format), grid, &params) };
+            unsafe { queue.launch(self.plain.get(part.format), grid, &params) };
         }
     }
-}
-
-/// The kernel for the routes' tiles, of [`CUTS`].
-fn which(routes: &Routes) -> usize {
-    usize::from(routes.shape().rows() > CUTS[0].0)
-}
-
-/// Whether all of a weight is kept in fewer bytes than it is multiplied in.
-fn is_lean(weight: &Experts) -> bool {
-    weight.parts.iter().all(|part| part.format != Format::Bf16)
 }

@@ -10,7 +10,7 @@ struct Sliced {
     static constexpr int NT = 2, ROWS = 8 * NT;
     // Outputs of a block, and from one row of sums to the next.
     static constexpr int OUTPUTS = TILES * UNIT_OUTPUTS, PITCH = OUTPUTS + 4;
-    using Strip = Strips<Format, 8, TILES, NT, AHEAD>;
+    using Strip = Strips<Format, TILES, NT, AHEAD>;
     using Unit = typename Format::Unit;
 
     // Shared memory has the rows, then each warp's sums. The weight is one that no kernel writes.

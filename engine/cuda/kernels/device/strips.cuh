@@ -6,28 +6,26 @@
 
 #include "skinny.cuh"
 
-// At most 8 NT rows, by WARPS warps. TILES strips that belong together, such as a gate's and those
-// that it lets through, are computed at a time, with AHEAD units of each under way; or, IN_TURN, one
-// after the other.
-template <class Format, int WARPS, int TILES, int NT, int AHEAD, bool IN_TURN = false>
+// At most 8 NT rows. TILES strips that belong together, such as a gate's and those that it lets
+// through, are computed at a time, with AHEAD units of each under way.
+template <class Format, int TILES, int NT, int AHEAD>
 struct Strips {
-    static constexpr int TURNS = IN_TURN ? 2 : 1;
+    static constexpr int WARPS = 8;
     using Unit = typename Format::Unit;
     using Sums = float[TILES][NT][4];
 
     const Job& job;
     int units;
     const uint8_t* weights[TILES];
-    // Strips that the warp computes, one after the other, and from each to the one that it belongs
-    // together with.
-    int begin, end, apart;
+    // Strips that the warp computes, one after the other.
+    int begin, end;
     Unit ahead[AHEAD][TILES];
 
     // Each warp has so many of the strips before `strips`; those that belong together are `apart`.
     __device__ Strips(const Job& job, int strips, int each, int apart)
         : job(job), units(job.units()),
           begin(min(strips, static_cast<int>(blockIdx.x * WARPS + threadIdx.x / 32) * each)),
-          end(min(strips, begin + each)), apart(apart) {
+          end(min(strips, begin + each)) {
 #pragma unroll
         for (int tile = 0; tile < TILES; ++tile) {
             weights[tile] =
@@ -45,9 +43,8 @@ struct Strips {
 
     // Of the nth strip of the warp.
     __device__ __forceinline__ void fetch(int nth, int unit, Unit (&to)[TILES]) const {
-        if (begin + nth / TURNS < end && unit < units) {
-            const size_t strip = nth / TURNS + nth % TURNS * apart;
-            const size_t at = (strip * units + unit) * Format::BYTES;
+        if (begin + nth < end && unit < units) {
+            const size_t at = (static_cast<size_t>(nth) * units + unit) * Format::BYTES;
 #pragma unroll
             for (int tile = 0; tile < TILES; ++tile) {
                 to[tile] = Format::template load<false>(weights[tile] + at, threadIdx.x % 32);
@@ -67,12 +64,12 @@ struct Strips {
         return rows;
     }
 
-    // Calls `store` with each strip of the warp, its turn, and what it comes to.
+    // Calls `store` with each strip of the warp and what it comes to.
     template <class Store>
     __device__ __forceinline__ void multiply(const Rows& rows, Store store) {
         const bf16* inputs[NT];
         lanes(rows, job.count, inputs);
-        for (int nth = 0; begin + nth / TURNS < end; ++nth) {
+        for (int nth = 0; begin + nth < end; ++nth) {
             Sums total = {}, sum = {};
             int left = job.slice;
             for (int first = 0; first < units; first += AHEAD) {
@@ -90,7 +87,7 @@ struct Strips {
                     fetch(nth + !more, next + i, ahead[i]);
                 }
             }
-            store(begin + nth / TURNS, nth % TURNS, total);
+            store(begin + nth, total);
         }
     }
 
