@@ -1,5 +1,5 @@
-//! A router: `route(x weight^T)`, in one kernel. There is one for few positions, and one for as many
-//! as a block can place the choices of.
+//! A router: `route(x weight^T)`, in one kernel. There is one for few positions, and one for as
+//! many as a block can place the choices of.
 #![expect(unsafe_code, reason = "launches kernels")]
 
 use crate::buffer::{Buffer, Element};

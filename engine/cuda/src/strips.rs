@@ -99,8 +99,8 @@ impl Strips {
         unsafe { queue.launch(self.gated.get(part.format), grid, &params) };
     }
 
-    /// `out[c] = x[c] weight[expert of c]^T`. With `early`, the kernel before is [`Self::gated`] for
-    /// the same routes, or another that only reads them once they are there.
+    /// `out[c] = x[c] weight[expert of c]^T`. With `early`, the kernel before is [`Self::gated`]
+    /// for the same routes, or another that only reads them once they are there.
     pub(crate) fn product(
         &self,
         queue: &Queue,
