@@ -50,9 +50,10 @@ fn an_engine_that_hangs_is_left_alone_and_its_late_answer_is_not_heard() {
             let open = world.say("first").await;
             assert_eq!(listen(open).await.end, failed(Failure::Engine));
             until("another engine", || world.fake.num_built() == 2).await;
-            world.reaches(Status::Serving).await;
+            // Until it is told, the status is that of before.
             until("the failure", || world.handle.failure().is_some()).await;
             assert_eq!(world.handle.failure().as_deref(), Some("step exceeded its time limit"));
+            world.reaches(Status::Serving).await;
             // The steps that hung end now, beside the new engine's.
             world.fake.release();
             let heard = listen(world.say("second").await).await;

@@ -17,7 +17,7 @@ use crate::engine::Incarnation;
 use crate::open::Begun;
 use crate::session::SessionActor;
 use crate::telemetry::StepTiming;
-use crate::tenancy::Record;
+use crate::tenancy::Place;
 use crate::{Prompt, Refused};
 
 /// Declares messages: a struct, and what its handler answers.
@@ -88,8 +88,8 @@ messages! {
     Submit -> () {
         /// The request.
         request: Request,
-        /// Whose it is.
-        tenant: Arc<Record>,
+        /// Its place among those of its tenant that wait.
+        place: Place,
         /// Where to say that it has begun.
         begun: Arc<Begun>,
         /// When the client's call came in.

@@ -12,7 +12,7 @@ use runtime_core::{CancelCause, End, RequestId, Tick, Updates};
 
 use crate::clock::between;
 use crate::telemetry::{Phase, RequestMetrics};
-use crate::tenancy::Record;
+use crate::tenancy::{Place, Record};
 
 /// The open requests.
 #[derive(Default)]
@@ -25,6 +25,8 @@ struct Open {
     phase: Phase,
     begun: Arc<Begun>,
     tenant: Arc<Record>,
+    /// Until its first step is planned.
+    place: Option<Place>,
 }
 
 /// When the first step of a request was planned: said by the scheduler's thread, and read by the
@@ -53,9 +55,10 @@ impl Begun {
 
 impl OpenRequests {
     /// A request was taken; the client called at `called`.
-    pub(crate) fn enter(&mut self, id: RequestId, called: Tick, whose: (Arc<Record>, Arc<Begun>)) {
-        let (tenant, begun) = whose;
-        self.by_id.insert(id, Open { called, phase: Phase::Queued, begun, tenant });
+    pub(crate) fn enter(&mut self, id: RequestId, called: Tick, place: Place, begun: Arc<Begun>) {
+        let tenant = Arc::clone(place.record());
+        let (phase, place) = (Phase::Queued, Some(place));
+        self.by_id.insert(id, Open { called, phase, begun, tenant, place });
     }
 
     /// A plan goes to the engine: who is named for the first time has left the queue.
@@ -66,6 +69,7 @@ impl OpenRequests {
             let Some(open) = self.by_id.get_mut(&RequestId(row.sequence.0)) else { continue };
             if open.phase == Phase::Queued {
                 open.phase = Phase::Prefill;
+                open.place = None;
                 open.begun.now(now);
                 let waited = between(open.called, now);
                 metrics.queue.observe_duration(waited);

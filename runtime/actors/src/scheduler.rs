@@ -248,7 +248,7 @@ impl Handler<Submit> for SchedulerActor {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, ctx: &mut Self::Context) {
-        let Submit { request, tenant, begun, called, submitted, verdict } = submit;
+        let Submit { request, place, begun, called, submitted, verdict } = submit;
         if verdict.is_closed() {
             // The client left while this waited in the mailbox.
             return;
@@ -259,8 +259,8 @@ impl Handler<Submit> for SchedulerActor {
         let taken = judged.is_ok();
         if taken {
             self.parts.telemetry.requests.prompt_tokens.inc_by(num_tokens as u64);
-            tenant.metrics.prompt(u32::try_from(num_tokens).unwrap_or(u32::MAX));
-            self.open.enter(id, called, (tenant, begun));
+            place.record().metrics.prompt(u32::try_from(num_tokens).unwrap_or(u32::MAX));
+            self.open.enter(id, called, place, begun);
         }
         // A client that leaves at this very moment is cancelled by its session.
         let _ = verdict.send(judged);

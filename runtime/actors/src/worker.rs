@@ -22,7 +22,7 @@ use crate::message::{ClientGone, Encode, Enter, HubId, Join, Submit};
 use crate::open::Begun;
 use crate::outbox::{Outlet, outbox};
 use crate::session::{self, Bill, SessionActor};
-use crate::tenancy::Charge;
+use crate::tenancy::{Charge, Place};
 use crate::tokenizer::{encode, text_bytes};
 use crate::{Caller, Delta, Ends, Generate, Prompt, Refused, Terms};
 
@@ -110,7 +110,9 @@ impl Inner {
     async fn generate(&self, generate: Generate, caller: &Caller) -> Result<Generation, Refused> {
         let called = self.handle.wires().clock.now();
         self.check_open()?;
-        let mut charge = Charge::of_request(caller.member(), self.handle.wires().clock)?;
+        let wires = self.handle.wires();
+        let place = Place::take(caller.member(), wires.config.rows_max)?;
+        let mut charge = Charge::of_request(caller.member(), wires.clock)?;
         let Generate { prompt, sampling, max_tokens, min_tokens, stop, stop_tokens, ends, terms } =
             generate;
         let prompt = self.encode(prompt).await?;
@@ -132,9 +134,10 @@ impl Inner {
         };
         charge.submitted();
         let begun = Arc::new(Begun::never());
-        let sink = self.handle.wires().usage.get().cloned();
+        let sink = wires.usage.get().cloned();
         let bill = Bill { name: terms.name, tenant, charge, begun, sink };
-        let Submitted { generation, verdict } = self.submit(request, stop, called, bill)?;
+        let Submitted { generation, verdict } =
+            self.submit(request, stop, (called, place), bill)?;
         // A scheduler that drops the question is stopping.
         match verdict.await.unwrap_or(Err(Refused::Unavailable)) {
             Ok(()) => Ok(generation),
@@ -216,13 +219,13 @@ impl Inner {
         &self,
         request: Request,
         stop: Vec<String>,
-        called: Tick,
+        (called, place): (Tick, Place),
         bill: Bill,
     ) -> Result<Submitted, Refused> {
         let wires = self.handle.wires();
         let num_prompt = u32::try_from(request.prompt.len()).unwrap_or(u32::MAX);
         let (inlet, outlet) = outbox();
-        let (tenant, begun) = (Arc::clone(&bill.tenant), Arc::clone(&bill.begun));
+        let begun = Arc::clone(&bill.begun);
         let session = SessionActor::new(session::Parts {
             id: request.id,
             num_prompt,
@@ -243,7 +246,7 @@ impl Inner {
         let generation = Generation { outlet, num_prompt, guard };
         let (answer, verdict) = oneshot::channel();
         let submitted = wires.clock.now();
-        let submit = Submit { request, tenant, begun, called, submitted, verdict: answer };
+        let submit = Submit { request, place, begun, called, submitted, verdict: answer };
         match wires.scheduler.try_send(submit) {
             Ok(()) => Ok(Submitted { generation, verdict }),
             Err(SendError::Full(_)) => {

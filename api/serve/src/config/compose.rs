@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use runtime::{KeyHash, Rates, Tenancy, Tenant, Timeouts};
 
 use super::tenants::{self, Hash};
-use super::{ActivationType, Config, Device, Failure, KvType, SimSpeed, WeightType};
+use super::{ActivationType, Config, Device, Failure, KvType, Scheduler, SimSpeed, WeightType};
 
 /// What the crates below are started with.
 pub(crate) struct Composed {
@@ -67,7 +67,7 @@ pub(crate) fn compose(config: &Config) -> Result<Composed> {
             ..api::Config::default()
         },
         tenancy: Tenancy {
-            tenants: tenants.iter().map(tenant).collect(),
+            tenants: tenants.iter().map(|one| tenant(one, queue_of(config))).collect(),
             admin_key_hashes: hashes(&http.admin_key_hashes),
         },
     };
@@ -82,7 +82,17 @@ fn hashes(hashes: &[Hash]) -> Vec<KeyHash> {
     hashes.iter().map(|hash| hash.0).collect()
 }
 
-fn tenant(config: &tenants::Tenant) -> Tenant {
+/// What one of several tenants may have of the queue, requests and prompt tokens, unless it is
+/// said: half, so that none can keep all the others out.
+fn queue_of(config: &Config) -> (u32, u64) {
+    let Scheduler { waiting_max, waiting_tokens_max, .. } = config.scheduler;
+    match config.tenants.len() {
+        0 | 1 => (waiting_max, waiting_tokens_max),
+        _ => (waiting_max.div_ceil(2), waiting_tokens_max.div_ceil(2)),
+    }
+}
+
+fn tenant(config: &tenants::Tenant, (waiting_max, waiting_tokens_max): (u32, u64)) -> Tenant {
     let tenants::Tenant { name, key_hashes, anonymous, models, .. } = config;
     let tenants::Tenant { weight, priority_max, kv_per_mille, limits, .. } = config;
     let milliseconds = |timeout: Option<u64>| timeout.map(Duration::from_millis);
@@ -96,8 +106,8 @@ fn tenant(config: &tenants::Tenant) -> Tenant {
         priority_max: *priority_max,
         kv_per_mille: *kv_per_mille,
         running_max: limits.running_max.unwrap_or(unbounded.running_max),
-        waiting_max: limits.waiting_max.unwrap_or(unbounded.waiting_max),
-        waiting_tokens_max: limits.waiting_tokens_max.unwrap_or(unbounded.waiting_tokens_max),
+        waiting_max: limits.waiting_max.unwrap_or(waiting_max),
+        waiting_tokens_max: limits.waiting_tokens_max.unwrap_or(waiting_tokens_max),
         rates: Rates {
             requests_per_minute: rate(limits.requests_per_minute),
             tokens_per_minute: rate(limits.tokens_per_minute),

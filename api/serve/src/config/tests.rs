@@ -232,3 +232,21 @@ fn what_is_in_range_here_is_in_range_below() {
         }
     }
 }
+
+#[test]
+fn one_of_several_tenants_may_have_half_of_the_queue_unless_it_is_said() {
+    let waiting = |text: &str| {
+        let config = load_file(&format!("[scheduler]\nwaiting_max = 9\n{text}")).unwrap();
+        let tenants = compose::compose(&config).unwrap().tenancy.tenants;
+        tenants
+            .iter()
+            .map(|tenant| (tenant.waiting_max, tenant.waiting_tokens_max))
+            .collect::<Vec<_>>()
+    };
+    let hash = |digit: &str| format!("key_hashes = [\"sha256:{}\"]\n", digit.repeat(64));
+    let one = format!("[[tenants]]\nname = \"a\"\n{}", hash("1"));
+    let two = format!("{one}[[tenants]]\nname = \"b\"\nwaiting_max = 7\n{}", hash("2"));
+    let whole = Scheduler::default().waiting_tokens_max;
+    assert_eq!(waiting(&one), [(9, whole)]);
+    assert_eq!(waiting(&two), [(5, whole / 2), (7, whole / 2)]);
+}

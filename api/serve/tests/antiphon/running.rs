@@ -61,6 +61,13 @@ impl Running {
         while !self.answer("GET /ready", "").starts_with("HTTP/1.1 503") {}
     }
 
+    /// What the log says from here to its end.
+    pub(crate) fn rest_of_log(&mut self) -> String {
+        let mut rest = String::new();
+        self.log.as_mut().unwrap().read_to_string(&mut rest).unwrap();
+        rest
+    }
+
     pub(crate) fn wait_for_log(&mut self, words: &str) {
         let log = self.log.as_mut().unwrap();
         let mut line = String::new();

@@ -128,7 +128,8 @@ fn a_reload_by_signal_or_by_an_admin_replaces_all_tenants_or_none() {
 
     desk.write("some.toml", configured(&format!("{}{}", entry("a", &a_hash), entry("b", &b_hash))));
     let answer = server.answer_as(&admin, reload, "");
-    assert!(answer.ends_with("{\"changes\":\"added: a (1 keys)\"}"), "{answer}");
+    let changes = "added: a (1 keys); changed: b (waiting_max 256 -> 128, ";
+    assert!(answer.contains(changes), "half of the queue for each: {answer}");
     assert_eq!(who(&server), ["200", "200"]);
     assert_eq!(server.status_as(&admin, "GET /metrics", ""), "200");
     server.signal("TERM");
@@ -180,4 +181,27 @@ fn a_usage_log_that_cannot_be_written_is_refused_at_once() {
     let outcome = desk.run(&["serve", "--model", "tiny.gguf", "--port", "0", "--log-level", "off"]);
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.err.contains("cannot write to `log.usage`, no/such/folder"), "{outcome:?}");
+}
+
+#[test]
+fn no_key_is_in_the_log_however_much_it_says() {
+    let desk = desk();
+    let [(known, hash), (unknown, _), (admin, admin_hash)] = [(); 3].map(|()| key(&desk));
+    let http = format!("[http]\nadmin_key_hashes = [\"{admin_hash}\"]\n");
+    desk.write("some.toml", format!("{http}{}", entry("acme", &hash)));
+    let options = ["--config", "some.toml", "--log-level", "trace"];
+    let mut server = Running::start(&desk, "tiny.gguf", &options);
+    for key in [&known, &unknown, &admin] {
+        server.answer_as(key, "GET /v1/models", "");
+        server.answer_as(key, "POST /admin/reload", "");
+    }
+    desk.write("some.toml", format!("{http}{}", entry("acme", &known)));
+    server.answer_as(&admin, "POST /admin/reload", "");
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    let log = server.rest_of_log();
+    assert!(log.contains("it must be the hash of a key") && log.contains("acme"), "{log}");
+    for secret in [&known, &unknown, &admin] {
+        assert!(!log.contains(&**secret), "{log}");
+    }
 }

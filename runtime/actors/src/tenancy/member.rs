@@ -1,9 +1,10 @@
 //! What is kept of a tenant while it is served: its terms, its meters, its metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
-use runtime_core::{TenantId, Tick};
+use runtime_core::{QueueBound, Rejected, TenantId, Tick};
 
 use super::meter::{Meter, Reading};
 use super::tenant::{Rates, Tenant};
@@ -25,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) name: Arc<str>,
     pub(crate) metrics: TenantMetrics,
     meters: Mutex<Meters>,
+    /// Requests that are being asked for, or wait for their first step.
+    num_places: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +43,15 @@ pub struct Standing {
     pub requests: Option<Reading>,
     /// Tokens a minute.
     pub tokens: Option<Reading>,
+}
+
+/// The place of a request until its first step is planned, or it is not to be. Dropped, it is free.
+///
+/// The scheduler has the true bound on what waits, and says so when it is asked. This one is in
+/// front of it, so that a flood is refused before its prompts are turned into tokens.
+#[derive(Debug)]
+pub(crate) struct Place {
+    record: Arc<Record>,
 }
 
 /// What one request has taken of its tenant's rates. Dropped, it gives back what was not used.
@@ -64,7 +76,7 @@ enum State {
 impl Record {
     pub(super) fn new(id: TenantId, name: &str) -> Self {
         let (metrics, meters) = (TenantMetrics::default(), Mutex::default());
-        Self { id, name: name.into(), metrics, meters }
+        Self { id, name: name.into(), metrics, meters, num_places: AtomicU32::new(0) }
     }
 
     /// From now on these rates hold. What is used up stays so.
@@ -86,6 +98,36 @@ impl Record {
         let Meters { requests, tokens } = &mut *meters;
         let read = |meter: &mut Option<Meter>| meter.as_mut().map(|meter| meter.read(now));
         Standing { requests: read(requests), tokens: read(tokens) }
+    }
+}
+
+impl Place {
+    /// Takes a place, if the tenant has no more of them than may run and wait. `rows_max` is how
+    /// many may run of all tenants.
+    ///
+    /// # Errors
+    /// They are all taken.
+    pub(crate) fn take(member: &Member, rows_max: u32) -> Result<Self, Refused> {
+        let Member { tenant, record } = member;
+        let places_max = tenant.waiting_max.saturating_add(tenant.running_max.min(rows_max));
+        let waiting = record.num_places.fetch_add(1, Ordering::Relaxed);
+        let place = Self { record: Arc::clone(record) };
+        if waiting < places_max {
+            return Ok(place);
+        }
+        let bound = QueueBound::Requests(tenant.waiting_max);
+        Err(Rejected::TenantQueueFull { waiting, bound, retry_after_us: None }.into())
+    }
+
+    /// Whose it is.
+    pub(crate) fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.record.num_places.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

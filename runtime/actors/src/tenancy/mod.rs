@@ -25,7 +25,7 @@ pub use member::Standing;
 pub use meter::Reading;
 pub use tenant::{Rates, Tenancy, TenancyError, Tenant, Timeouts};
 
-pub(crate) use member::{Charge, Member, Record};
+pub(crate) use member::{Charge, Member, Place, Record};
 
 /// The name of the one tenant of a server that has none.
 pub const DEFAULT_TENANT: &str = "default";

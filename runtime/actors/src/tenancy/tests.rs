@@ -81,3 +81,20 @@ fn what_is_used_up_outlives_the_table() {
     let third = Charge::of_request(caller.member(), clock).unwrap_err();
     assert!(third.to_string().contains("2 requests a minute"), "{third}");
 }
+
+#[test]
+fn a_flood_is_refused_before_the_scheduler_hears_of_it() {
+    let directory = Directory::new();
+    let mut table = tenancy(vec![keyed("a", &["1"]), keyed("b", &["2"])]);
+    (table.tenants[0].waiting_max, table.tenants[0].running_max) = (2, 9);
+    directory.replace(&table, |_| {}).unwrap();
+    let caller = |key| directory.find(Some(&KeyHash::of(key))).unwrap();
+    let take = |key| Place::take(caller(key).member(), 3);
+    let mut places: Vec<_> = (0..5).map(|_| take("1").unwrap()).collect();
+    let refused = take("1").unwrap_err().to_string();
+    assert!(refused.contains("5 of its requests are waiting, and 2 may"), "{refused}");
+    let _others = take("2").unwrap();
+    places.pop();
+    places.push(take("1").unwrap());
+    assert!(take("1").is_err());
+}
