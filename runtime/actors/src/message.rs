@@ -1,8 +1,9 @@
 //! Every message of every actor. Whatever can wake an actor can be read here.
 //!
-//! Everything that must arrive goes by `do_send`, which always queues; [`Submit`] alone goes by
-//! `try_send`, so that a scheduler that cannot keep up refuses instead of growing, and [`Census`] by
-//! `send`, for as long as a scrape waits. Mailbox sizes and their reasons are in [`crate::wiring`].
+//! Everything that must arrive goes by `do_send`, which always queues. [`Submit`] alone goes by
+//! `try_send`, so that a scheduler that cannot keep up refuses instead of growing, and [`Census`]
+//! by `send`, for as long as a scrape waits. Mailbox sizes and their reasons are in
+//! [`crate::wiring`].
 
 use std::ops::Range;
 use std::sync::Arc;
