@@ -3,6 +3,7 @@
 #include "device/experts.cuh"
 #include "device/skinny.cuh"
 #include "device/tiled.cuh"
+#include "ptx/wgmma.cuh"
 
 // Units that a block's warps fetch ahead: so few that many blocks fit beside each other.
 template <class Format>
@@ -39,12 +40,17 @@ extern __shared__ __align__(1024) uint8_t room[];
             Tiled<FORMAT, NT, WARPS>::run(job, blockIdx.x * WARPS, room, {}, false); \
         }                                                                     \
     }
+#if HAS_WGMMA
+// Others are in `pipelined.cu`.
+#define ALL(NAME, FORMAT) SKINNY(NAME, FORMAT)
+#else
 #define ALL(NAME, FORMAT)       \
     SKINNY(NAME, FORMAT)        \
     TILED(NAME, FORMAT, 2, 4)   \
     TILED(NAME, FORMAT, 4, 4)   \
     TILED(NAME, FORMAT, 8, 4)   \
     TILED(NAME, FORMAT, 16, 8)
+#endif
 FOR_EACH_FORMAT(ALL)
 
 struct Combine {

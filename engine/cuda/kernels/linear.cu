@@ -1,6 +1,7 @@
 // Products with a weight that every row meets.
 #include "device/skinny.cuh"
 #include "device/tiled.cuh"
+#include "ptx/wgmma.cuh"
 
 struct Linear {
     Job job;  // of all rows
@@ -34,10 +35,15 @@ extern __shared__ __align__(1024) uint8_t room[];
         Tiled<FORMAT, NT, WARPS>::run(part<8 * NT>(p.job), blockIdx.y * WARPS, room,         \
                                       p.shared, true);                                       \
     }
+#if HAS_WGMMA
+// Others are in `pipelined.cu`.
+#define ALL(NAME, FORMAT) SKINNY(NAME, FORMAT)
+#else
 #define ALL(NAME, FORMAT)       \
     SKINNY(NAME, FORMAT)        \
     TILED(NAME, FORMAT, 2, 4)   \
     TILED(NAME, FORMAT, 4, 4)   \
     TILED(NAME, FORMAT, 8, 4)   \
     TILED(NAME, FORMAT, 16, 8)
+#endif
 FOR_EACH_FORMAT(ALL)

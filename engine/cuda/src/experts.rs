@@ -3,7 +3,6 @@
 
 use engine_backend::{BackendError, ExpertInput, Tensor};
 
-use crate::OpenError;
 use crate::buffer::{Buffer, Element};
 use crate::job::{Job, Products, slice};
 use crate::matrix::{self, Part};
@@ -11,6 +10,7 @@ use crate::module::{Function, Modules};
 use crate::pack::{Packer, Rounding};
 use crate::queue::{Grid, Queue};
 use crate::route::Routes;
+use crate::{DeviceInfo, OpenError};
 
 /// A linear weight of every expert of a layer.
 pub struct Experts {
@@ -85,9 +85,9 @@ impl Experts {
 }
 
 impl ExpertKernels {
-    pub(crate) fn load(modules: &Modules<'_>) -> Result<Self, OpenError> {
+    pub(crate) fn load(modules: &Modules<'_>, info: &DeviceInfo) -> Result<Self, OpenError> {
         Ok(Self {
-            products: Products::load(modules, "experts")?,
+            products: Products::load(modules, "experts", info)?,
             combine: modules.function("experts", "combine")?,
             add_gated: modules.function("experts", "add_gated")?,
         })

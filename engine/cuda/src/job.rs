@@ -1,12 +1,11 @@
 //! What every product has in common: its parameters, and which shape of kernel computes it.
 
-use crate::OpenError;
 use crate::buffer::{Buffer, Element, Vector};
 use crate::format::{Format, UNIT_INPUTS, UNIT_OUTPUTS, units};
 use crate::matrix::{Matrix, Part};
 use crate::module::{Function, Modules};
 use crate::queue::Grid;
-use crate::skinny;
+use crate::{DeviceInfo, OpenError, pipelined, skinny};
 
 /// Most bytes of shared memory with which two blocks fit beside each other.
 const SHARED_MAX: usize = 100 << 10;
@@ -64,8 +63,8 @@ pub(crate) enum Shape {
 /// A kernel's instances for every format.
 pub(crate) struct Instances(Vec<Function>);
 
-/// One operation's kernels of every format, in every shape.
-pub(crate) struct Products(Vec<[Function; 5]>);
+/// One operation's kernels of every format, in every shape that others don't compute.
+pub(crate) struct Products(Vec<Vec<Function>>);
 
 impl Shape {
     const ALL: [Self; 5] =
@@ -149,16 +148,20 @@ impl Instances {
 }
 
 impl Products {
-    /// Kernels named for the operation, the shape and the format.
-    pub(crate) fn load(modules: &Modules<'_>, image: &str) -> Result<Self, OpenError> {
-        let of = |format: Format| -> Result<[Function; 5], OpenError> {
-            let name = |shape: Shape| match shape {
+    /// Kernels named for the operation, the shape and the format; those of tiles where nothing else
+    /// does their work.
+    pub(crate) fn load(
+        modules: &Modules<'_>,
+        image: &str,
+        info: &DeviceInfo,
+    ) -> Result<Self, OpenError> {
+        let shapes = if pipelined::are_for(info) { &Shape::ALL[..1] } else { &Shape::ALL[..] };
+        let of = |format: Format| -> Result<Vec<Function>, OpenError> {
+            let name = |shape: &Shape| match shape {
                 Shape::Skinny => format!("{image}_skinny_1_{}", format.name()),
                 Shape::Tiled(rows) => format!("{image}_tiled_{}_{}", rows / 8, format.name()),
             };
-            let load = |shape| modules.function(image, &name(shape));
-            let [a, b, c, d, e] = Shape::ALL.map(load);
-            Ok([a?, b?, c?, d?, e?])
+            shapes.iter().map(|shape| modules.function(image, &name(shape))).collect()
         };
         Ok(Self(Format::ALL.into_iter().map(of).collect::<Result<_, _>>()?))
     }

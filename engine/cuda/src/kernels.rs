@@ -70,7 +70,7 @@ impl Kernels {
         Ok(Self {
             attentions: Attentions::load(modules, info)?,
             embeds: Embeds::load(modules)?,
-            experts: ExpertKernels::load(modules)?,
+            experts: ExpertKernels::load(modules, info)?,
             gates: Gates::load(modules)?,
             linear: Linear::load(modules, queue, info)?,
             mixtures: Mixtures::load(modules, info)?,

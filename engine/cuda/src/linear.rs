@@ -7,8 +7,7 @@ use crate::matrix::Matrix;
 use crate::memory::Memory;
 use crate::module::Modules;
 use crate::queue::Queue;
-use crate::skinny;
-use crate::{DeviceInfo, OpenError};
+use crate::{DeviceInfo, OpenError, pipelined, skinny};
 
 /// Bytes for the sums of slices that several blocks compute.
 const SUMS_BYTES: usize = 64 << 20;
@@ -42,8 +41,8 @@ impl Linear {
         let arrivals = room(4 * TILES_MAX)?;
         queue.fill_with(&arrivals, 0).map_err(OpenError::from_backend)?;
         Ok(Self {
-            products: Products::load(modules, "linear")?,
-            sums: room(SUMS_BYTES)?,
+            products: Products::load(modules, "linear", info)?,
+            sums: room(if pipelined::are_for(info) { 0 } else { SUMS_BYTES })?,
             arrivals,
             multiprocessors: info.multiprocessors,
             shared_bytes: info.shared_bytes,

@@ -365,6 +365,11 @@ impl Plan {
         if gate == Gate::None && (enough..=multiprocessors).contains(&blocks) {
             return narrow;
         }
+        let half = Self { rows: narrow.rows / 2, ..narrow };
+        let blocks = half.tiles(rows, outputs, gate);
+        if gate == Gate::None && rows > half.rows && (enough..=multiprocessors).contains(&blocks) {
+            return half;
+        }
         let mut whole = fitting(&WHOLE, How::Whole);
         if whole.cut == MANY {
             whole.rows = many(rows, whole.across(outputs, gate), multiprocessors);
@@ -412,6 +417,7 @@ mod tests {
         assert_eq!(of(9, 151_936), (How::Whole, 16));
         assert_eq!(of(64, 5120), (How::Narrow, 128));
         assert_eq!(of(64, 2048), (How::Shared, 64));
+        assert_eq!(of(128, 2048), (How::Narrow, 64));
         assert_eq!(of(256, 2048), (How::Narrow, 128));
         assert_eq!(of(256, 128), (How::Shared, 128));
         assert_eq!(of(2048, 5120), (How::Whole, 160));

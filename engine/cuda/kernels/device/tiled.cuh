@@ -1,10 +1,10 @@
-// Products for rows that share the loads of a weight.
+// Products for rows that share the loads of a weight, where there is nothing to bring them through a
+// ring: not for Hopper.
 #pragma once
 
 #include "../ptx/copy.cuh"
 #include "../ptx/mma.cuh"
 #include "../ptx/order.cuh"
-#include "../ptx/wgmma.cuh"
 #include "job.cuh"
 
 // Sums of slices that several blocks computed, and how many of them have.
@@ -19,12 +19,9 @@ struct Shared {
 template <class Format, int NT, int WARPS>
 struct Tiled {
     static constexpr int THREADS = 32 * WARPS;
-    // The products of four warps together, for as many rows as they take.
-    static constexpr bool TOGETHER = HAS_WGMMA && NT >= 8;
     static constexpr int STAGES = NT >= 16 ? 5 : 4;
-    // Stages being filled: not the one that is read, nor the one before, which products of four warps
-    // may still read.
-    static constexpr int AHEAD = TOGETHER ? STAGES - 2 : STAGES - 1;
+    // Stages being filled: not the one that is read.
+    static constexpr int AHEAD = STAGES - 1;
     static constexpr int ROWS = 8 * NT;
     // Rows of 128 bytes, whose sixteen-byte pieces are swizzled: piece i of row r is at i ^ r % 8.
     static constexpr int STRIDE = UNIT_INPUTS;
@@ -109,9 +106,6 @@ struct Tiled {
         int filled = AHEAD, used = 0;  // stages
         for (int unit = begin; unit < end; ++unit) {
             copies_wait<AHEAD - 1>();
-#if HAS_WGMMA
-            products_see_copies();
-#endif
             __syncthreads();
             if (unit + AHEAD < end) {
                 source.fetch_weight(unit + AHEAD, room + filled * STAGE_BYTES);
@@ -122,9 +116,6 @@ struct Tiled {
             filled = filled + 1 == STAGES ? 0 : filled + 1;
             used = used + 1 == STAGES ? 0 : used + 1;
             if (--left == 0 || unit + 1 == end) {
-#if HAS_WGMMA
-                products_wait<0>();
-#endif
                 left = job.slice;
                 if (alone) {
                     add(total, sum);
@@ -146,24 +137,6 @@ struct Tiled {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
         auto unit =
             Format::template load<true>(stage + ROW_BYTES + warp * Format::BYTES, lane);
-#if HAS_WGMMA
-        if constexpr (TOGETHER) {
-            uint32_t a[UNIT_STEPS][4];
-#pragma unroll
-            for (int step = 0; step < UNIT_STEPS; ++step) {
-                Format::operand(unit, step, a[step]);
-            }
-            products_begin();
-#pragma unroll
-            for (int step = 0; step < UNIT_STEPS; ++step) {
-                wgmma_bf16(sum, a[step], tile_of(stage + step * 32));
-            }
-            products_commit();
-            // The unit before is done with its stage.
-            products_wait<1>();
-            return;
-        }
-#endif
         const bf16* rows = reinterpret_cast<const bf16*>(stage) + lane % 8 * STRIDE;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
