@@ -365,9 +365,11 @@ impl Plan {
         if gate == Gate::None && (enough..=multiprocessors).contains(&blocks) {
             return narrow;
         }
+        // Where these are too few, twice as many of half the rows; of few rows, that is not worth
+        // reading a weight twice.
         let half = Self { rows: narrow.rows / 2, ..narrow };
         let blocks = half.tiles(rows, outputs, gate);
-        if gate == Gate::None && rows > half.rows && (enough..=multiprocessors).contains(&blocks) {
+        if gate == Gate::None && rows > 64 && (enough..=multiprocessors).contains(&blocks) {
             return half;
         }
         let mut whole = fitting(&WHOLE, How::Whole);
@@ -414,6 +416,7 @@ mod tests {
         };
         assert_eq!(of(9, 5120), (How::Narrow, 16));
         assert_eq!(of(9, 2048), (How::Shared, 16));
+        assert_eq!(of(9, 2560), (How::Shared, 16));
         assert_eq!(of(9, 151_936), (How::Whole, 16));
         assert_eq!(of(64, 5120), (How::Narrow, 128));
         assert_eq!(of(64, 2048), (How::Shared, 64));
