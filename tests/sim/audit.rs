@@ -21,6 +21,10 @@ impl Books {
         if self.flights.len() == self.limits.pipeline_depth as usize {
             return;
         }
+        // Behind long steps none is planned.
+        if self.limits.itl_target_us > 0 && !self.flights.is_empty() {
+            return;
+        }
         let is_idle = self.flights.is_empty();
         assert!(!is_idle || self.num_open() == 0, "law 7: nothing planned, and somebody waits");
         let is_dry = after.blocks_used == after.blocks_total;
@@ -166,7 +170,8 @@ impl Books {
             Stop::Latency => assert!(is_protected, "law 16: nobody runs whom more would hold up"),
             Stop::Rows => {
                 // A seat may have come free after somebody had asked for it in vain.
-                let is_out = self.is_seated_out() || num_preempted > 0;
+                // Streams that run may leave no time for more of them.
+                let is_out = self.is_seated_out() || num_preempted > 0 || is_protected;
                 let is_out = self.has_contender(after) && is_out;
                 assert!(is_out, "law 7: a seat is free")
             }
@@ -189,14 +194,17 @@ impl Books {
         }
     }
 
-    /// Whether somebody in a step runs who is to have its next token in time.
+    /// Whether somebody in a step runs who is to have its next token in time, or somebody of
+    /// another tenant may come.
     pub(crate) fn is_protected(&self, plan: &StepPlan) -> bool {
         let is_decode = |row: &Row| {
             let client = &self.clients[self.index_of(row.sequence)];
             let is_seated = matches!(row.table, TableChange::Extend(_));
             is_seated && client.num_planned >= client.num_text
         };
-        self.limits.itl_target_us > 0 && plan.rows.first().is_some_and(is_decode)
+        let is_open = self.tables.known.len() > 1;
+        let first = plan.rows.first();
+        self.limits.itl_target_us > 0 && first.is_some_and(|row| is_open || is_decode(row))
     }
 
     fn has_waiting(&self) -> bool {

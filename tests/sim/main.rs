@@ -89,7 +89,7 @@ impl Seen {
         let often = [self.refused, self.cancelled, self.failed, self.preemptions, self.prefix_hits];
         let of_tenants = [self.expired, self.reloads, self.held_back, self.contended];
         let mut rare = often.into_iter().chain(of_tenants).chain([self.protected]);
-        self.finished > 5_000 && rare.all(|count| count > 400)
+        self.finished > 5_000 && rare.all(|count| count > 300)
     }
 }
 

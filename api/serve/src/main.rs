@@ -8,6 +8,7 @@ mod assemble;
 mod cli;
 mod command;
 mod config;
+mod files;
 mod logging;
 mod reach;
 mod reload;

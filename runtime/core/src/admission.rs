@@ -8,6 +8,7 @@ use crate::kv::Prefix;
 use crate::prefill::Turned;
 use crate::roster::{Departures, Member};
 use crate::sequence::{Place, Sequence};
+use crate::work::Work;
 use crate::{QueueBound, Rejected, Request, Scheduler};
 
 /// Whether the head of a line may run now.
@@ -127,7 +128,7 @@ impl Scheduler {
         if member.num_seats >= member.tenant.running_max {
             return Entry::HeldBack;
         }
-        if self.seats.is_empty() {
+        if self.seats.is_empty() || !self.has_room_for_stream(draft, sequence) {
             return Entry::Shut(Stop::Rows);
         }
         let num_promised = self.num_promised(draft);
@@ -146,6 +147,22 @@ impl Scheduler {
         let num_cached = prefix.blocks.len() as u32 * self.limits.block_size;
         let has_time = self.has_time(draft, sequence, num_cached);
         if has_time { Entry::Free(prefix) } else { Entry::Shut(Stop::Latency) }
+    }
+
+    /// Whether steps of everybody who runs, and of this sequence, leave time for prompts; or its
+    /// tenant has less than its part of those.
+    fn has_room_for_stream(&self, draft: &Draft, sequence: &Sequence) -> bool {
+        let prefilling = draft.prefilling.iter().map(|&key| &self.sequences[key]);
+        let coming = prefilling.filter(|other| other.place == Place::Running).chain([sequence]);
+        let decode = |sequence: &Sequence| Work::row(sequence.num_text(), 1, true);
+        let work = draft.pace.decodes.unwrap_or_default();
+        let work = coming.map(decode).fold(work, Work::plus);
+        if self.latency.has_room(draft, work) {
+            return true;
+        }
+        let num_used = self.limits.rows_max - self.seats.len() as u32;
+        let num_due = self.part_of(sequence.tenant, self.per_weight(num_used));
+        u64::from(self.roster[sequence.tenant].num_seats) < num_due
     }
 
     /// Whether the step has time for a row of a sequence that begins at `start`.

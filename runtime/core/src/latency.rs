@@ -3,18 +3,26 @@
 //! A step with decodes in it is to take no longer than the target, by the [`Forecast`]: chunks are
 //! cut to what fits. Where not even a small chunk does, steps of decodes alone save up the time for
 //! it, so that the target holds on average. Prompts never wait for ever: after [`WITHHELD_MAX`]
-//! such steps one chunk is planned whatever it takes. If decodes alone leave nothing to save, it
-//! may take as long as they do, so that prompts get on with a tenth of the time.
+//! such steps one chunk is planned all the same, as long as what decodes alone take, so that
+//! prompts get on with a tenth of the time at least.
 //!
-//! Decodes are never held back here, nor is a step without any cut short.
+//! Nor is anybody admitted whose decodes would leave prompts no time within the target, but of a
+//! tenant that has less than its part of the seats in use: who floods fills no steps of others. And
+//! a step that takes half the target is not planned behind: who comes meanwhile is in the next one.
+//! Decodes are never held back here. A step without any is cut for the sake of other tenants'
+//! requests to come, though not below [`CHUNK_ALONE`].
 
 use crate::budget::Draft;
 use crate::forecast::Forecast;
 use crate::sequence::Sequence;
 use crate::work::Work;
 
-/// A shorter chunk is not worth its step, unless nothing more is left of a text.
+/// A shorter chunk is not worth its step, unless it takes a good part of it or nothing more is left
+/// of a text.
 pub(crate) const CHUNK_MIN: u32 = 16;
+
+/// The shortest chunk of a step without decodes.
+const CHUNK_ALONE: u32 = 4 * CHUNK_MIN;
 
 /// Most steps in a row without a chunk although a prompt wants one.
 pub(crate) const WITHHELD_MAX: u32 = 8;
@@ -36,7 +44,7 @@ pub(crate) struct Pace {
     /// All rows so far.
     pub(crate) work: Work,
     /// The rows of running streams; `None` if there is nobody to protect.
-    decodes: Option<Work>,
+    pub(crate) decodes: Option<Work>,
     num_chunks: u32,
     is_withheld: bool,
 }
@@ -47,10 +55,12 @@ impl Latency {
         Self { target_us, forecast: Forecast::new(), num_withheld: 0, saved_us: 0.0 }
     }
 
-    /// All decodes are in the step: what follows must not make it too long for them.
-    pub(crate) fn protect(&self, draft: &mut Draft) {
+    /// All decodes are in the step: what follows must not make it too long for them, nor, with
+    /// several tenants, for whoever of another one comes meanwhile.
+    pub(crate) fn protect(&self, draft: &mut Draft, has_several: bool) {
         let is_bounded = self.target_us > 0.0 && self.forecast.is_known();
-        draft.pace.decodes = (is_bounded && !draft.rows.is_empty()).then_some(draft.pace.work);
+        draft.pace.decodes =
+            (is_bounded && (has_several || !draft.rows.is_empty())).then_some(draft.pace.work);
     }
 
     /// How many of the next `len` positions of a sequence the step has time for, if they begin at
@@ -61,20 +71,52 @@ impl Latency {
             let row = Work::row(start, len, start + len == sequence.horizon());
             self.forecast.time_us(draft.pace.work.plus(row))
         };
-        let is_first = draft.pace.num_chunks == 0;
-        let is_overdue = is_first && self.num_withheld >= WITHHELD_MAX;
-        let limit_us = if is_overdue {
-            self.target_us.max(2.0 * self.forecast.time_us(decodes))
-        } else {
-            self.target_us
+        let fitting = |limit_us| largest(len, |len| time_us(len) <= limit_us);
+        let decodes_us = self.forecast.time_us(decodes);
+        let is_useful = |num: u32| {
+            let takes_part = time_us(num) - decodes_us >= decodes_us / 4.0;
+            num >= len.min(CHUNK_MIN) || (num > 0 && takes_part)
         };
-        let num_fitting = largest(len, |len| time_us(len) <= limit_us);
-        let least = len.min(CHUNK_MIN);
-        if num_fitting >= least {
-            return num_fitting;
+        let num_in_time = fitting(self.target_us);
+        if is_useful(num_in_time) {
+            return num_in_time;
         }
-        let is_saved = is_first && time_us(least) - self.target_us <= self.saved_us;
-        if is_overdue || is_saved { least } else { 0 }
+        if draft.pace.num_chunks > 0 {
+            return 0;
+        }
+        if decodes.positions == 0 {
+            return len.min(CHUNK_ALONE);
+        }
+        // However long is saved for or overdue, streams wait for no more than another step.
+        let most_us = self.target_us.max(2.0 * decodes_us);
+        if self.num_withheld >= WITHHELD_MAX {
+            return fitting(most_us).max(1);
+        }
+        let num_saved = fitting(most_us.min(self.target_us + self.saved_us)).min(CHUNK_MIN);
+        if is_useful(num_saved) { num_saved } else { 0 }
+    }
+
+    /// Whether `work` of decodes, one more stream's among them, leaves steps time for a chunk, or
+    /// half of the target. One of less than five times what a stream alone takes cannot be meant.
+    pub(crate) fn has_room(&self, draft: &Draft, work: Work) -> bool {
+        if draft.pace.decodes.is_none_or(|decodes| decodes.positions == 0) {
+            return true;
+        }
+        let chunk = Work { positions: CHUNK_ALONE, ..Work::default() };
+        let alone = Work { positions: 1, sampled: 1, ..Work::default() };
+        let limit_us = self.target_us.max(5.0 * self.forecast.time_us(alone));
+        self.forecast.time_us(work) <= limit_us / 2.0
+            || self.forecast.time_us(work.plus(chunk)) <= limit_us
+    }
+
+    /// Whether the next step is to be planned behind those in flight. What that hides of planning
+    /// is little beside long steps, and whoever comes meanwhile would wait for one step more.
+    pub(crate) fn plans_ahead(&self, mut in_flight: impl Iterator<Item = Work>) -> bool {
+        let Some(first) = in_flight.next() else { return true };
+        let time_us = in_flight.fold(self.forecast.time_us(first), |time_us, work| {
+            time_us + self.forecast.time_us(work)
+        });
+        self.target_us == 0.0 || time_us <= self.target_us / 2.0
     }
 
     /// The step is planned.

@@ -151,14 +151,14 @@ impl Scheduler {
     }
 
     /// `total`, and the weights that it is divided by: of those that want something.
-    fn per_weight(&self, total: u32) -> (u64, u64) {
+    pub(crate) fn per_weight(&self, total: u32) -> (u64, u64) {
         let present = self.roster.iter().filter(|(_, member)| member.is_present());
         let weights = present.map(|(_, member)| u64::from(member.tenant.weight)).sum();
         (total.into(), weights)
     }
 
     /// A tenant's part of a total, at least one.
-    fn part_of(&self, key: Key<Member>, (total, weights): (u64, u64)) -> u64 {
+    pub(crate) fn part_of(&self, key: Key<Member>, (total, weights): (u64, u64)) -> u64 {
         let weight = u64::from(self.roster[key].tenant.weight);
         (total * weight / weights).max(1)
     }

@@ -219,6 +219,11 @@ impl Roster {
         (member.counter(), member.last_turn, member.tenant.id)
     }
 
+    /// Whether the table has more than one tenant.
+    pub(crate) const fn has_several(&self) -> bool {
+        self.listed.len() > 1
+    }
+
     /// Everybody of whom somebody waits.
     pub(crate) fn backlogged(&self) -> &[Key<Member>] {
         &self.backlogged

@@ -127,13 +127,15 @@ impl Scheduler {
     pub fn plan(&mut self, now: Tick) -> Option<StepPlan> {
         self.hear_time(now);
         self.expire();
-        if self.in_flight.len() >= self.limits.pipeline_depth as usize {
+        let depth = self.limits.pipeline_depth as usize;
+        let works = self.in_flight.iter().map(|flight| flight.work);
+        if self.in_flight.len() >= depth || !self.latency.plans_ahead(works) {
             return None;
         }
         let flight_rows = self.in_flight.blank_rows();
         let mut draft = Draft::new(self.limits.step_tokens_max, flight_rows, &self.running);
         self.plan_decodes(&mut draft);
-        self.latency.protect(&mut draft);
+        self.latency.protect(&mut draft, self.roster.has_several());
         self.plan_prefills(&mut draft);
         self.roster.note_gap();
         self.latency.note(draft.pace);
@@ -155,7 +157,7 @@ impl Scheduler {
     pub fn measure(&mut self, took_us: u64) {
         if let Some(work) = self.in_flight.oldest_work() {
             self.latency.forecast.learn(work, took_us);
-            self.prices.follow(work, &self.latency.forecast);
+            self.prices.follow(work, took_us);
         }
     }
 

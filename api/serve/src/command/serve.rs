@@ -20,7 +20,7 @@ use crate::logging::Logging;
 use crate::reload::Reload;
 use crate::source::{Source, locate};
 use crate::usage::UsageLog;
-use crate::{reach, signals, terminal};
+use crate::{files, reach, signals, terminal};
 
 pub(crate) fn run(options: &Serve) -> Result<ExitCode> {
     let started = Instant::now();
@@ -30,6 +30,7 @@ pub(crate) fn run(options: &Serve) -> Result<ExitCode> {
     reach::check(&config, &config.http)?;
     let source: Source = config.model.source.parse().context("`model.source`")?;
     let logging = Logging::start(&config.log)?;
+    files::raise_limit();
     let model = locate(&source)?;
     let located = Instant::now();
     let Assembled { model, factory, times } = assemble(&model, &config, composed.engine)?;

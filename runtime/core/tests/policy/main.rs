@@ -406,47 +406,42 @@ fn a_chunk_is_cut_to_what_running_streams_have_time_for() {
         &expect![[r#"
             step 1   a:2p                           stop=empty
             step 2   a:1d                           stop=empty
-            step 3   a:1d                           stop=latency
-            step 4   a:1d b:16p                     stop=latency
-            step 5   a:1d b:16p                     stop=latency
-            step 6   a:1d b:16p                     stop=latency
-                     a Finished(Length)
-            step 7   b:12p                          stop=empty
+            step 3   a:1d b:12p                     stop=latency
+            step 4   a:1d b:31p                     stop=tokens
+            step 5   a:1d b:17p                     stop=empty
                      b Finished(Length)
+            step 6   a:1d                           stop=empty
+                     a Finished(Length)
         "#]],
     );
 }
 
 #[test]
-fn where_not_even_a_small_chunk_fits_decodes_save_up_for_it() {
+fn where_no_chunk_fits_steps_of_decodes_alone_come_before_one() {
     check(
-        limits().step_tokens(32).depth(1).itl_target_us(30),
+        limits().step_tokens(32).depth(1).itl_target_us(22),
         |s| {
-            s.submit(2, 20);
-            s.complete_in(60);
-            for _ in 0..4 {
-                s.complete_in(20);
-            }
+            s.submit(1, 20);
             s.submit(40, 2);
-            for _ in 0..9 {
+            s.complete_in(40);
+            for _ in 0..12 {
                 s.complete_in(20);
             }
         },
         &expect![[r#"
-            step 1   a:2p                           stop=empty
-            step 2   a:1d                           stop=empty
-            step 3   a:1d                           stop=empty
-            step 4   a:1d                           stop=empty
-            step 5   a:1d                           stop=empty
+            step 1   a:1p b:31p                     stop=tokens
+            step 2   a:1d                           stop=latency
+            step 3   a:1d                           stop=latency
+            step 4   a:1d                           stop=latency
+            step 5   a:1d                           stop=latency
             step 6   a:1d                           stop=latency
             step 7   a:1d                           stop=latency
             step 8   a:1d                           stop=latency
             step 9   a:1d                           stop=latency
-            step 10  a:1d                           stop=latency
+            step 10  a:1d b:1p                      stop=latency
             step 11  a:1d                           stop=latency
             step 12  a:1d                           stop=latency
             step 13  a:1d                           stop=latency
-            step 14  a:1d b:16p                     stop=latency
         "#]],
     );
 }
