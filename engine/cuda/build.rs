@@ -4,6 +4,7 @@
 //! none, nothing is embedded, and the backend says so when it is asked for.
 //! `ANTIPHON_CUDA_ARCHS` names the architectures, as in `80,89,90a`.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::env;
 use std::ffi::OsStr;
@@ -84,7 +85,6 @@ fn compile(
     out: &Path,
 ) -> Result<Vec<(String, PathBuf)>, Failure> {
     let kernels = Path::new("kernels");
-    let headers = contents(kernels, "cuh")?;
     let mut sources: Vec<_> = files(kernels, "cu")?;
     sources.sort();
     let next = AtomicUsize::new(0);
@@ -93,7 +93,9 @@ fn compile(
             let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 return Ok(());
             };
-            let key = (&headers, fs::read_to_string(source)?, archs, version);
+            let mut read = BTreeMap::new();
+            contents(source, &mut read)?;
+            let key = (read, archs, version);
             compile_one(nvcc, source, &image(out, source), archs, hash(&key))?;
         }
     };
@@ -159,8 +161,15 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-fn contents(folder: &Path, extension: &str) -> Result<Vec<String>, Failure> {
-    let mut files = files(folder, extension)?;
-    files.sort();
-    files.iter().map(|path| Ok(fs::read_to_string(path)?)).collect()
+/// A file, and those that it includes by name, whatever folders they are in.
+fn contents(path: &Path, read: &mut BTreeMap<PathBuf, String>) -> Result<(), Failure> {
+    if read.contains_key(path) {
+        return Ok(());
+    }
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let names = text.lines().filter_map(|line| line.strip_prefix("#include \"")?.split('"').next());
+    let included: Vec<_> = names.map(|name| folder.join(name)).collect();
+    read.insert(path.to_owned(), text);
+    included.iter().try_for_each(|path| contents(path, read))
 }
