@@ -167,7 +167,7 @@ fn contents(path: &Path, read: &mut BTreeMap<PathBuf, String>) -> Result<(), Fai
         return Ok(());
     }
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let names = text.lines().filter_map(|line| line.strip_prefix("#include \"")?.split('"').next());
     let included: Vec<_> = names.map(|name| folder.join(name)).collect();
     read.insert(path.to_owned(), text);

@@ -104,10 +104,10 @@ fn a_position_s_experts_do_not_depend_on_the_others() {
     let dice = &mut Dice::new(22);
     let router = Router { experts: 16, chosen: 4, normalised: true };
     for dtypes in [[DType::Bf16, DType::Bf16], [DType::Q4K, DType::Q6K]] {
-        let mut case = Case::new(dtypes, router, 150, dice);
+        let mut case = Case::new(dtypes, router, 300, dice);
         let [.., together] = case.run(&mut cuda);
         let (x, scores) = (case.x.clone(), case.scores.clone());
-        for (first, count) in [(0, 1), (17, 1), (100, 7), (30, 20), (50, 60)] {
+        for (first, count) in [(0, 1), (17, 1), (200, 7), (30, 20), (50, 60), (90, 150)] {
             case.x = x[first * case.width..][..count * case.width].to_vec();
             case.scores = scores[first * 16..][..count * 16].to_vec();
             let [.., some] = case.run(&mut cuda);

@@ -143,6 +143,9 @@ fn mixtures_give_the_same_bits_in_fewer_operations() {
         ((3, 1, false), (1024, 1536), DType::Bf16, &[1, 5, 8]),
         ((4, 4, true), (512, 5120), DType::Bf16, &[1, 6]),
         ((4, 2, true), (64, 64), DType::Bf16, &[1, 8, 9, 20]),
+        // Tiles of many rows, several for some experts; an odd number of them lies across.
+        ((4, 2, true), (512, 320), DType::Bf16, &[100, 300, 900]),
+        ((8, 2, true), (768, 256), DType::Q4K, &[400]),
     ];
     for ((experts, chosen, normalised), shape, dtype, positions) in cases {
         let router = Router { experts, chosen, normalised };

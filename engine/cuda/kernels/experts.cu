@@ -53,20 +53,20 @@ extern __shared__ __align__(1024) uint8_t room[];
 #endif
 FOR_EACH_FORMAT(ALL)
 
+// What experts give counts as bf16, whoever computed it and however it is held.
 struct Combine {
-    const float* x;        // [choices, width]
+    const void* x;         // [choices, width]
     const int* places;     // [positions, chosen] the row of x of each choice, less than none
                            // where another rank has it; the weightiest first
     const float* weights;  // [positions, chosen]
     float* out;            // [positions, width]
     int width, chosen;
-    size_t positions;
+    int half;              // x is bf16
+    int positions;
 };
 
-// Grid: positions, groups of 256 columns.
-extern "C" __global__ void __launch_bounds__(256) combine(const __grid_constant__ Combine p) {
-    release_next();
-    wait_for_previous();
+template <class Choice>
+__device__ __forceinline__ void sum_choices(const Combine& p) {
     const size_t position = blockIdx.x;
     const int col = blockIdx.y * 256 + threadIdx.x;
     const int* places = p.places + position * p.chosen;
@@ -76,10 +76,23 @@ extern "C" __global__ void __launch_bounds__(256) combine(const __grid_constant_
 #pragma unroll 8
         for (int i = 0; i < p.chosen; ++i) {
             const int place = places[i];
-            const float x = place < 0 ? 0.0f : p.x[static_cast<size_t>(place) * p.width + col];
+            const Choice* choice =
+                static_cast<const Choice*>(p.x) + static_cast<size_t>(place) * p.width;
+            const float x = place < 0 ? 0.0f : rounded(static_cast<float>(choice[col]));
             sum = fmaf(weights[i], x, sum);
         }
         p.out[position * p.width + col] = sum;
+    }
+}
+
+// Grid: positions, groups of 256 columns.
+extern "C" __global__ void __launch_bounds__(256) combine(const __grid_constant__ Combine p) {
+    release_next();
+    wait_for_previous();
+    if (p.half) {
+        sum_choices<bf16>(p);
+    } else {
+        sum_choices<float>(p);
     }
 }
 

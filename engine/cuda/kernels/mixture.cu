@@ -270,7 +270,7 @@ __device__ __forceinline__ void down_and_sum(const Summed& p) {
 #pragma unroll 8
         for (int n = position * p.chosen; n < (position + 1) * p.chosen; ++n) {
             const int place = places[n];
-            const float x = place < 0 ? 0.0f : outputs[place * UNIT_OUTPUTS + output];
+            const float x = place < 0 ? 0.0f : rounded(outputs[place * UNIT_OUTPUTS + output]);
             sum = fmaf(weights[n], x, sum);
         }
         Job all = experts.job;

@@ -15,12 +15,36 @@ struct Norm {
     int chosen;            // 0: x has a row for each
     float eps;
     int width;
-    int half;              // x is bf16
+    int halves;            // x is bf16
 };
 
 constexpr int THREADS = NORM_THREADS;
 // Columns of a thread that stay in registers.
 constexpr int KEPT = 8;
+
+// What a position's choices give together. Which kind they are is asked before, so that many loads
+// are under way together.
+template <class Choice>
+__device__ __forceinline__ void sum_choices(const Norm& p, int first, float (&x)[KEPT]) {
+    const int* places = p.places + blockIdx.x * p.chosen;
+    const float* weights = p.weights + blockIdx.x * p.chosen;
+#pragma unroll
+    for (int i = 0; i < KEPT; ++i) {
+        x[i] = 0.0f;
+    }
+#pragma unroll 4
+    for (int n = 0; n < p.chosen; ++n) {
+        const Choice* choice =
+            static_cast<const Choice*>(p.x) + static_cast<size_t>(places[n]) * p.width;
+        const float weight = weights[n];
+#pragma unroll
+        for (int i = 0; i < KEPT; ++i) {
+            int col = first + i * THREADS;
+            const float its = col < p.width ? rounded(static_cast<float>(choice[col])) : 0.0f;
+            x[i] = fmaf(weight, its, x[i]);
+        }
+    }
+}
 
 // Everything is asked for before anything is stored, so that loads don't wait for one another.
 __device__ __forceinline__ void load(const Norm& p, int first, float (&x)[KEPT]) {
@@ -29,25 +53,14 @@ __device__ __forceinline__ void load(const Norm& p, int first, float (&x)[KEPT])
 #pragma unroll
         for (int i = 0; i < KEPT; ++i) {
             int col = first + i * THREADS;
-            x[i] = col < p.width ? element(p.x, p.half, row + col) : 0.0f;
+            x[i] = col < p.width ? element(p.x, p.halves, row + col) : 0.0f;
         }
         return;
     }
-    const int* places = p.places + blockIdx.x * p.chosen;
-    const float* weights = p.weights + blockIdx.x * p.chosen;
-    for (int i = 0; i < KEPT; ++i) {
-        x[i] = 0.0f;
-    }
-#pragma unroll 4
-    for (int n = 0; n < p.chosen; ++n) {
-        const float* choice = static_cast<const float*>(p.x) +
-                              static_cast<size_t>(places[n]) * p.width;
-        const float weight = weights[n];
-#pragma unroll
-        for (int i = 0; i < KEPT; ++i) {
-            int col = first + i * THREADS;
-            x[i] = col < p.width ? fmaf(weight, choice[col], x[i]) : 0.0f;
-        }
+    if (p.halves) {
+        sum_choices<bf16>(p, first, x);
+    } else {
+        sum_choices<float>(p, first, x);
     }
 }
 
@@ -94,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) rms_norm(const __grid_cons
                 float value = x[i], by = weight[i];
                 if (!all_kept) {
                     value = p.residual ? p.residual[row + col]
-                                       : element(p.x, p.half, row + col);
+                                       : element(p.x, p.halves, row + col);
                     by = p.weight[col];
                 }
                 p.out[row + col] = __float2bfloat16_rn(value * scale * by);

@@ -9,6 +9,7 @@ struct Product {
     Experts experts;  // without tiles: of all rows, with the one weight that there is
     Gate gate;
     int rows;         // of a tile, at most
+    int half;         // whether what comes out is bf16, as what passes a gate always is
     TensorMap x;      // the job's, for boxes
 };
 
@@ -16,22 +17,44 @@ struct Spread {
     const uint4* x;    // [positions, inputs]
     const int* rows;   // the position of each choice
     uint4* out;        // [choices, inputs]
-    int width;         // of a row, in sixteens of bytes
+    int count, width;  // of choices; of a row, in sixteens of bytes
 };
 
-// The rows of all choices, one after the other, as boxes need them. A block for each.
-extern "C" __global__ void __launch_bounds__(256) spread(const __grid_constant__ Spread p) {
+// Rows of a block, a warp for each.
+constexpr int SPREAD = 8;
+
+// The rows of all choices, one after the other, as boxes need them. Grid: groups of rows.
+extern "C" __global__ void __launch_bounds__(32 * SPREAD)
+    spread(const __grid_constant__ Spread p) {
+    // Sixteens that a lane has under way.
+    constexpr int TOGETHER = 8;
     release_next();
     wait_for_previous();
-    const uint4* from = p.x + static_cast<size_t>(p.rows[blockIdx.x]) * p.width;
-    uint4* to = p.out + static_cast<size_t>(blockIdx.x) * p.width;
-    for (int i = threadIdx.x; i < p.width; i += 256) {
-        to[i] = from[i];
+    const int row = blockIdx.x * SPREAD + threadIdx.x / 32;
+    if (row >= p.count) {
+        return;
+    }
+    const uint4* from = p.x + static_cast<size_t>(p.rows[row]) * p.width;
+    uint4* to = p.out + static_cast<size_t>(row) * p.width;
+    for (int first = threadIdx.x % 32; first < p.width; first += 32 * TOGETHER) {
+        uint4 parts[TOGETHER];
+#pragma unroll
+        for (int i = 0; i < TOGETHER; ++i) {
+            parts[i] = first + 32 * i < p.width ? from[first + 32 * i] : uint4{};
+        }
+#pragma unroll
+        for (int i = 0; i < TOGETHER; ++i) {
+            if (first + 32 * i < p.width) {
+                to[first + 32 * i] = parts[i];
+            }
+        }
     }
 }
 
-// Tiles of a product. Those of the same choices are neighbours, or those of the same weight.
-template <int OUTPUTS>
+// Tiles of a product. Those of the same choices are neighbours, or those of the same weight. The
+// SHARERS blocks of a cluster have tiles of the same rows beside each other; of those beyond the
+// last output, nothing is stored.
+template <int OUTPUTS, int SHARERS = 1>
 struct Tiles {
     const Experts& p;
     int rows, groups, outputs, across, all;
@@ -39,22 +62,26 @@ struct Tiles {
     __device__ explicit Tiles(const Product& product)
         : p(product.experts), rows(product.rows), groups((p.job.count + rows - 1) / rows),
           outputs(product.gate == Gate::NONE ? OUTPUTS : OUTPUTS / 2),
-          across((p.job.outputs + outputs - 1) / outputs),
+          across((p.job.outputs + SHARERS * outputs - 1) / (SHARERS * outputs)),
           all(across * (p.tiles ? *p.num_tiles : groups)) {}
     // Whether rows are all that depends on the kernel before.
     __device__ bool early() const { return p.tiles == nullptr; }
-    __device__ int begin() const { return blockIdx.x; }
-    __device__ int step() const { return gridDim.x; }
+    __device__ int begin() const { return blockIdx.x / SHARERS; }
+    __device__ int step() const { return gridDim.x / SHARERS; }
     __device__ int count() const { return all; }
     __device__ Tile get(int nth) const {
         if (p.tiles) {
             const int4 tile = p.tiles[nth / across];
-            return {p.job.weight + tile.x * p.expert_bytes, nth % across * outputs, tile.y, tile.z,
-                    0, p.job.units()};
+            return {p.job.weight + tile.x * p.expert_bytes, output(nth % across), tile.y, tile.z, 0,
+                    p.job.units()};
         }
         const int first = nth % groups * rows;
-        return {p.job.weight, nth / groups * outputs, first, min(rows, p.job.count - first), 0,
+        return {p.job.weight, output(nth / groups), first, min(rows, p.job.count - first), 0,
                 p.job.units()};
+    }
+    // The first of the block's, of which of those that lie across.
+    __device__ int output(int which) const {
+        return (SHARERS > 1 ? which * SHARERS + cluster_rank() : which) * outputs;
     }
 };
 
@@ -85,19 +112,20 @@ extern __shared__ __align__(1024) uint8_t room[];
         if (p.experts.tiles) {                                                              \
             wait_for_previous();                                                            \
         }                                                                                   \
-        Pipelined<FORMAT, 2, ROWS, STAGES>::run(p.experts.job, p.gate, Tiles<128>(p), room); \
+        Pipelined<FORMAT, 2, ROWS, STAGES>::run(p.experts.job, p.gate, Tiles<128>(p), room, \
+                                                 nullptr, p.half);                          \
     }
-// The same, where rows of x lie one after the other.
+// The same, where rows of x lie one after the other. Grid: an even number of blocks.
 #define BOXES(NAME, FORMAT, ROWS, STAGES, EACH)                                             \
-    extern "C" __global__ void __launch_bounds__(                                           \
+    extern "C" __global__ void __cluster_dims__(2) __launch_bounds__(                       \
         Pipelined<FORMAT, 2, ROWS, STAGES>::THREADS, EACH)                                  \
         boxes_##ROWS##_##NAME(const __grid_constant__ Product p) {                          \
         release_next();                                                                     \
         if (p.experts.tiles) {                                                              \
             wait_for_previous();                                                            \
         }                                                                                   \
-        Pipelined<FORMAT, 2, ROWS, STAGES, false, true>::run(p.experts.job, p.gate,         \
-                                                             Tiles<128>(p), room, &p.x);    \
+        Pipelined<FORMAT, 2, ROWS, STAGES, false, 2>::run(                                  \
+            p.experts.job, p.gate, Tiles<128, 2>(p), room, &p.x, p.half);                   \
     }
 // Half as many outputs.
 #define NARROW(NAME, FORMAT, ROWS, STAGES, EACH)                                            \
@@ -105,8 +133,8 @@ extern __shared__ __align__(1024) uint8_t room[];
         Pipelined<FORMAT, 1, ROWS, STAGES>::THREADS, EACH)                                  \
         narrow_##ROWS##_##NAME(const __grid_constant__ Product p) {                         \
         release_next();                                                                     \
-        Pipelined<FORMAT, 1, ROWS, STAGES, false, (ROWS > 64)>::run(p.experts.job, p.gate,  \
-                                                                    Tiles<64>(p), room, &p.x); \
+        Pipelined<FORMAT, 1, ROWS, STAGES, false, (ROWS > 64 ? 1 : 0)>::run(                \
+            p.experts.job, p.gate, Tiles<64>(p), room, &p.x);                               \
     }
 // Grid: a cluster for each tile.
 #define SHARED(NAME, FORMAT, ROWS, STAGES, EACH)                                            \
@@ -124,6 +152,7 @@ extern __shared__ __align__(1024) uint8_t room[];
     WHOLE(NAME, FORMAT, 32, 4, 2)     \
     WHOLE(NAME, FORMAT, 64, 8, 1)     \
     WHOLE(NAME, FORMAT, 192, 5, 1)    \
+    BOXES(NAME, FORMAT, 128, 6, 1)    \
     BOXES(NAME, FORMAT, 192, 5, 1)    \
     NARROW(NAME, FORMAT, 16, 8, 2)    \
     NARROW(NAME, FORMAT, 32, 8, 2)    \

@@ -48,7 +48,9 @@ pub(crate) struct ExpertSum {
     pub(crate) out: u64,
     width: i32,
     pub(crate) chosen: i32,
-    positions: u64,
+    /// Whether `x` is bf16.
+    pub(crate) half: i32,
+    positions: i32,
 }
 
 #[derive(Clone, Copy)]
@@ -188,13 +190,14 @@ impl ExpertSum {
         assert_eq!(x.rows(), routes.choices(), "a row for each choice");
         out.begin(routes.positions(), Element::F32);
         Self {
-            x: x.held(Element::F32),
+            x: x.pointer(),
             places: routes.places(),
             weights: routes.weights(),
             out: out.pointer(),
             width: x.width() as i32,
             chosen: routes.router().chosen as i32,
-            positions: routes.positions() as u64,
+            half: i32::from(x.element() == Element::Bf16),
+            positions: routes.positions() as i32,
         }
     }
 

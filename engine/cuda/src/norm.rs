@@ -126,7 +126,7 @@ impl Norms {
             chosen: sum.map_or(0, |sum| sum.chosen),
             eps,
             width: width as i32,
-            half: i32::from(x.element() == Element::Bf16),
+            half: sum.map_or_else(|| i32::from(x.element() == Element::Bf16), |sum| sum.half),
         };
         // SAFETY: all have as many rows as there are blocks, and are as wide; a sum's places are
         // rows of its choices.

@@ -21,6 +21,8 @@ const HOPPER: i32 = 9;
 const GROUP_OUTPUTS: usize = 64;
 /// Blocks of a cluster, a slice for each.
 const CLUSTER: usize = 8;
+/// Blocks of a cluster that compute the same rows of large tiles, and share what is brought.
+const SHARERS: usize = 2;
 
 /// How a kernel is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,9 @@ const fn narrow(rows: usize, stages: usize, each: usize) -> Cut {
 
 /// Of blocks that compute whole tiles.
 const WHOLE: [Cut; 4] = [cut(16, 4, 2), cut(32, 4, 2), cut(64, 8, 1), MANY];
-/// Of blocks that compute whole tiles of many rows.
+/// Of blocks that compute whole tiles of many rows, which come in boxes.
+const BOXES: [Cut; 2] = [cut(128, 6, 1), MANY];
+/// The largest of them, whose rows may come one by one too.
 const MANY: Cut = cut(192, 5, 1);
 /// Of blocks that compute whole tiles of half as many outputs.
 const NARROW: [Cut; 3] = [narrow(16, 8, 2), narrow(32, 8, 2), narrow(128, 8, 1)];
@@ -54,6 +58,11 @@ const SHARED: [Cut; 4] = [cut(16, 4, 3), cut(32, 4, 2), cut(64, 4, 2), cut(128, 
 
 /// Rows of a cluster that also routes them.
 pub(crate) const ROUTED_ROWS: usize = SHARED[0].rows;
+/// Most rows of a tile that come one by one, to a block that has no other tile.
+const MOST_ALONE: usize = 64;
+
+/// Rows that a block spreads.
+const SPREAD: usize = 8;
 
 /// Most rows at which a cluster does a tile faster than a block, even if it is one of many.
 const FEW: usize = 32;
@@ -90,6 +99,8 @@ struct Params {
     gate: Gate,
     /// Of a tile, at most.
     rows: i32,
+    /// Whether what comes out is bf16.
+    half: i32,
     /// The job's, for boxes.
     x: TensorMap,
 }
@@ -100,6 +111,7 @@ struct Spread {
     x: u64,
     rows: u64,
     out: u64,
+    count: i32,
     width: i32,
 }
 
@@ -119,9 +131,10 @@ pub(crate) fn expert_rows(average: usize) -> usize {
         0..=8 => 16,
         9..=20 => 32,
         21..=44 => 64,
+        45..=96 => 128,
         _ => 192,
     };
-    debug_assert!(WHOLE.iter().any(|cut| cut.rows == most), "rows of a cut");
+    debug_assert!(WHOLE.iter().chain(&BOXES).any(|cut| cut.rows == most), "rows of a cut");
     most
 }
 
@@ -198,7 +211,7 @@ impl Pipelined {
         }
         Ok(Some(Self {
             whole: Instances::load(modules, "whole", &WHOLE)?,
-            boxes: Instances::load(modules, "boxes", &[MANY])?,
+            boxes: Instances::load(modules, "boxes", &BOXES)?,
             narrow: Instances::load(modules, "narrow", &NARROW)?,
             shared: Instances::load(modules, "shared", &SHARED)?,
             spread: modules.function("pipelined", "spread")?,
@@ -227,9 +240,10 @@ impl Pipelined {
             let product = Product { job, tiles: 0, num_tiles: 0, expert_bytes: 0 };
             let plan = Plan::of(x.rows(), outputs, gate, self.multiprocessors);
             let tiles = plan.tiles(x.rows(), outputs, gate);
+            let how = (gate, out.element());
             // SAFETY: `x` and `out` have a row for each of `count`, as wide as the weight, whose
             // memory covers its outputs' units.
-            unsafe { self.launch(queue, (x.rows(), part.format), (product, gate), plan, tiles) };
+            unsafe { self.launch(queue, (x.rows(), part.format), (product, how), plan, tiles) };
         }
     }
 
@@ -246,13 +260,17 @@ impl Pipelined {
         let gate = Gate::from(activation);
         let width = gate.outputs(weight.outputs);
         assert_eq!(out.width(), width, "outputs of a product");
-        out.begin(routes.choices(), gate.element());
+        // What experts give is summed as bf16; nothing else is lost by keeping it so.
+        let element = if input == ExpertInput::Choices { Element::Bf16 } else { gate.element() };
+        assert!(element == Element::F32 || width.is_multiple_of(8), "whole sixteens of bytes");
+        out.begin(routes.choices(), element);
         let rows = routes.shape().rows();
-        let cut = WHOLE.into_iter().find(|cut| cut.rows >= rows);
+        let cuts = WHOLE.into_iter().chain(BOXES).filter(|cut| cut.rows >= rows);
+        let cut = cuts.min_by_key(|cut| cut.rows);
         let cut = cut.expect("routes are cut for these kernels");
         let plan = Plan { cut, how: How::Whole, rows };
         let bytes = 2 * routes.choices() * weight.inputs;
-        let room = between.filter(|room| plan.cut == MANY && room.bytes() >= bytes);
+        let room = between.filter(|room| plan.is_large() && room.bytes() >= bytes);
         // Choices of experts that are elsewhere have no place.
         let all = routes.num_held() == routes.router().experts;
         let spread = room.filter(|_| input == ExpertInput::Positions && all);
@@ -261,17 +279,17 @@ impl Pipelined {
         }
         for part in &weight.parts {
             let outputs = gate.outputs(part.outputs);
-            let to = out.pointer() + 4 * part.first as u64;
+            let to = out.pointer() + (element.bytes() * part.first) as u64;
             let mut product = Product::new((x, input), (weight, part), routes, to);
             (product.job.outputs, product.job.width) = (outputs as i32, width as i32);
             if let Some(room) = spread {
                 (product.job.x, product.job.rows) = (room.pointer(), 0);
             }
             let tiles = plan.across(outputs, gate) * routes.tiles_max();
-            let operands = (routes.choices(), part.format);
+            let (operands, how) = ((routes.choices(), part.format), (gate, element));
             // SAFETY: routes name experts that there are and rows that the operands have; the
             // weight's memory covers all experts' units.
-            unsafe { self.launch(queue, operands, (product, gate), plan, tiles) };
+            unsafe { self.launch(queue, operands, (product, how), plan, tiles) };
         }
     }
 
@@ -281,11 +299,13 @@ impl Pipelined {
             x: x.held(Element::Bf16),
             rows: routes.rows(),
             out: room.pointer(),
+            count: routes.choices() as i32,
             // Inputs are whole sixteens of bytes.
             width: (x.width() / 8) as i32,
         };
+        let grid = Grid::new((routes.choices().div_ceil(SPREAD), 1), 32 * SPREAD);
         // SAFETY: routes name rows that `x` has, and the room was weighed.
-        unsafe { queue.launch(self.spread, Grid::new((routes.choices(), 1), 256), &params) };
+        unsafe { queue.launch(self.spread, grid, &params) };
     }
 
     /// # Safety
@@ -294,12 +314,13 @@ impl Pipelined {
         &self,
         queue: &Queue,
         (x_rows, format): (usize, Format),
-        (product, gate): (Product, Gate),
+        (product, (gate, element)): (Product, (Gate, Element)),
         plan: Plan,
         tiles: usize,
     ) {
         let Plan { cut, how, rows } = plan;
-        let boxed = cut.rows > 64 && how != How::Shared && product.job.rows == 0;
+        let boxed = cut.rows > MOST_ALONE && how != How::Shared && product.job.rows == 0;
+        let cut = if plan.is_large() && !boxed { MANY } else { cut };
         let instances = match how {
             How::Whole if boxed => &self.boxes,
             How::Whole => &self.whole,
@@ -318,14 +339,15 @@ impl Pipelined {
         let blocks = match cut {
             _ if how == How::Shared => CLUSTER * tiles,
             // A block goes from tile to tile.
-            MANY => tiles.min(self.multiprocessors * cut.each),
+            _ if plan.is_large() => tiles.min(self.multiprocessors).next_multiple_of(SHARERS),
             // Where tiles have few bytes, a block for each would spend its time with beginning.
             _ if product.tiles != 0 && cut.each > 1 && format != Format::Bf16 => {
                 tiles.min(self.multiprocessors * cut.each)
             }
             _ => tiles,
         };
-        let params = Params { product, gate, rows: rows as i32, x };
+        let half = i32::from(element == Element::Bf16);
+        let params = Params { product, gate, rows: rows as i32, half, x };
         // SAFETY: the caller's promise; a box's rows are those of the buffer.
         unsafe { queue.launch(instances.get(cut, format), cut.grid(format, blocks), &params) };
     }
@@ -373,7 +395,7 @@ impl Plan {
             return half;
         }
         let mut whole = fitting(&WHOLE, How::Whole);
-        if whole.cut == MANY {
+        if whole.is_large() {
             whole.rows = many(rows, whole.across(outputs, gate), multiprocessors);
         }
         // A block for each tile needs many tiles, and a cluster for each needs few rows: each of
@@ -385,10 +407,16 @@ impl Plan {
         fitting(&SHARED, How::Shared)
     }
 
+    /// Whether blocks go from tile to tile, two beside each other.
+    fn is_large(self) -> bool {
+        self.how == How::Whole && self.cut.rows > MOST_ALONE
+    }
+
     /// Blocks or clusters that lie across the outputs.
     fn across(self, outputs: usize, gate: Gate) -> usize {
         let all = self.cut.groups * GROUP_OUTPUTS;
-        outputs.div_ceil(if gate == Gate::None { all } else { all / 2 })
+        let blocks = outputs.div_ceil(if gate == Gate::None { all } else { all / 2 });
+        if self.is_large() { blocks.next_multiple_of(SHARERS) } else { blocks }
     }
 
     fn tiles(self, rows: usize, outputs: usize, gate: Gate) -> usize {
@@ -428,10 +456,10 @@ mod tests {
 
     #[test]
     fn blocks_have_the_shared_memory_that_there_is() {
-        // Of a multiprocessor. A block takes a kilobyte besides, some for barriers, and eight where
-        // what a gate takes is passed on.
+        // Of a multiprocessor. A block takes a kilobyte besides, some for barriers, and 24 where
+        // what a gate takes is passed on, and halves are on their way out.
         let all = 228 << 10;
-        let cuts = WHOLE.map(|cut| (cut, 10 << 10)).into_iter();
+        let cuts = WHOLE.into_iter().chain(BOXES).map(|cut| (cut, 26 << 10));
         let others = SHARED.into_iter().chain(NARROW).map(|cut| (cut, 2 << 10));
         for (cut, besides) in cuts.chain(others) {
             for format in Format::ALL {

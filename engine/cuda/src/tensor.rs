@@ -15,7 +15,7 @@ use cudarc::driver::sys::{
 use crate::format::UNIT_INPUTS;
 
 /// Rows of a box; as in `kernels/device/ring.cuh`.
-const BOX_ROWS: u32 = 64;
+const BOX_ROWS: u32 = 32;
 
 /// As in `kernels/ptx/bulk.cuh`.
 #[derive(Clone, Copy)]

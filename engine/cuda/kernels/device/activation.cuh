@@ -12,6 +12,10 @@ __device__ __forceinline__ float element(const void* x, bool half, size_t index)
                 : static_cast<const float*>(x)[index];
 }
 
+__device__ __forceinline__ float rounded(float x) {
+    return __bfloat162float(__float2bfloat16_rn(x));
+}
+
 // Two floats, rounded, as a tensor core takes them.
 __device__ __forceinline__ uint32_t pair(float low, float high) {
     __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
@@ -19,7 +23,7 @@ __device__ __forceinline__ uint32_t pair(float low, float high) {
 }
 
 __device__ __forceinline__ float silu(float x) {
-    return x / (1.0f + expf(-x));
+    return __fdividef(x, 1.0f + __expf(-x));
 }
 
 __device__ __forceinline__ float gelu(float x) {
@@ -28,7 +32,11 @@ __device__ __forceinline__ float gelu(float x) {
     return 0.5f * x * (1.0f + tanhf(inner));
 }
 
+__device__ __forceinline__ float activated(float x, bool is_gelu) {
+    return is_gelu ? gelu(x) : silu(x);
+}
+
 // What a gated MLP hands on.
 __device__ __forceinline__ bf16 gated(float gate, float up, bool is_gelu) {
-    return __float2bfloat16_rn((is_gelu ? gelu(gate) : silu(gate)) * up);
+    return __float2bfloat16_rn(activated(gate, is_gelu) * up);
 }

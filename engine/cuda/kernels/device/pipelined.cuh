@@ -6,6 +6,7 @@
 #pragma once
 
 #include "../ptx/cluster.cuh"
+#include "../ptx/mma.cuh"
 #include "../ptx/registers.cuh"
 #include "ring.cuh"
 
@@ -18,9 +19,10 @@ constexpr int CLUSTER = 8;
 
 // GROUPS of four warps compute 64 outputs each, for at most ROWS rows, a multiple of sixteen. With
 // a gate, which takes two groups, they compute 64 outputs of the gate and of what it lets through.
-template <class Format, int GROUPS, int ROWS, int STAGES, bool SHARED = false,
-          bool BOXES = false>
+// Rows may come in boxes, for SHARERS blocks of a cluster that compute the same rows.
+template <class Format, int GROUPS, int ROWS, int STAGES, bool SHARED = false, int SHARERS = 0>
 struct Pipelined {
+    static constexpr bool BOXES = SHARERS > 0;
     static constexpr int OUTPUTS = 64 * GROUPS;
     static constexpr int CONSUMERS = 128 * GROUPS;
     // Warps that bring rows, besides the one that brings weights.
@@ -32,9 +34,13 @@ struct Pipelined {
     static constexpr bool UNEVEN = ROWS > 64 && !SHARED;
     // Sums of a slice lie row by row; the pitch puts the rows of a fragment into different banks.
     static constexpr int PITCH = OUTPUTS + 4;
-    // Whether groups pass each other what a gate takes.
-    static constexpr bool PASSES = GROUPS == 2 && !SHARED;
-    using Stages = Ring<Format, 4 * GROUPS, ROWS, STAGES, CONSUMERS / 32, GATHERERS, BOXES>;
+    // Whether what comes out may be bf16, and pass a gate.
+    static constexpr bool HALVES = GROUPS == 2 && !SHARED;
+    // Of a warp: tiles of eight rows by sixteen outputs for the other group's, twice, and sixteen
+    // rows on their way out, twice.
+    using Passed = float4[2][2][32];
+    using Leaving = uint8_t[2][16 * 32];
+    using Stages = Ring<Format, 4 * GROUPS, ROWS, STAGES, CONSUMERS / 32, GATHERERS, SHARERS>;
     static_assert(!SHARED || ROWS * PITCH * 4 <= Stages::BYTES, "the ring has room for sums");
 
     // Weights of a unit, as four products take them.
@@ -51,22 +57,25 @@ struct Pipelined {
     const Job& job;
     Gate gate;
     Stages ring;
-    // What one group has for the other: of two tiles of eight rows, twice.
-    float (*passed)[2][4][128];
+    // What warps have for one another, and what they have for device memory.
+    Passed* passed;
+    Leaving* leaving;
+    bool half;  // whether what comes out is bf16
 
     // By all threads. `Tiles` numbers tiles: `count()`, and `get(number)`, from `begin()` on by
     // `step()`. Where they are `early()`, weights may be fetched before the kernel before ends.
     template <class Tiles>
     static __device__ __forceinline__ void run(const Job& job, Gate gate, const Tiles& tiles,
-                                               uint8_t* room, const TensorMap* x = nullptr) {
+                                               uint8_t* room, const TensorMap* x = nullptr,
+                                               bool half = false) {
         __shared__ typename Stages::Barriers barriers;
-        __shared__ float passed[PASSES ? 2 * 2 * 4 * 128 : 1];
-        const Pipelined self = {job, gate, {barriers, room},
-                                reinterpret_cast<float(*)[2][4][128]>(passed)};
+        __shared__ Passed passed[HALVES ? CONSUMERS / 32 : 1];
+        __shared__ __align__(16) Leaving leaving[HALVES ? CONSUMERS / 32 : 1];
+        const Pipelined self = {job, gate, {barriers, room}, passed, leaving, half};
         if (threadIdx.x == 0) {
             self.ring.init();
         }
-        __syncthreads();
+        self.meet_sharers();
         const int warp = threadIdx.x / 32;
         if (warp >= CONSUMERS / 32) {
             if constexpr (UNEVEN) {
@@ -77,14 +86,33 @@ struct Pipelined {
             } else {
                 self.bring_rows(tiles);
             }
+            self.leave_sharers();
         } else {
             if constexpr (UNEVEN) {
                 take_registers<232>();
             }
             self.multiply(tiles);
+            self.leave_sharers();
         }
         if constexpr (SHARED) {
             self.add_slices(tiles.get(0));
+        }
+    }
+
+    // Barriers are there for all that arrive at them.
+    static __device__ __forceinline__ void meet_sharers() {
+        if constexpr (SHARERS > 1) {
+            cluster_barrier();
+        } else {
+            __syncthreads();
+        }
+    }
+
+    // Nobody ends while others may still write to what it has.
+    static __device__ __forceinline__ void leave_sharers() {
+        if constexpr (SHARERS > 1) {
+            __syncwarp();
+            cluster_barrier();
         }
     }
 
@@ -95,8 +123,19 @@ struct Pipelined {
         }
         const int apart = gate == Gate::NONE ? 0 : job.outputs / UNIT_OUTPUTS;
         Turn turn;
-        for (int nth = tiles.begin(); nth < tiles.count(); nth += tiles.step()) {
-            ring.template bring<BRINGERS>(job, x, tiles.get(nth), apart, warp, turn);
+        int nth = tiles.begin();
+        if (nth >= tiles.count()) {
+            return;
+        }
+        for (Tile tile = tiles.get(nth), next;; tile = next) {
+            // Asked for before it is wanted.
+            nth += tiles.step();
+            const bool last = nth >= tiles.count();
+            next = last ? tile : tiles.get(nth);
+            ring.template bring<BRINGERS>(job, x, tile, apart, warp, turn);
+            if (last) {
+                return;
+            }
         }
     }
 
@@ -152,11 +191,18 @@ struct Pipelined {
         load(even, turn);
         while (step(even, odd, sums, turn) && step(odd, even, sums, turn)) {
         }
-        if (GROUPS == 2 && gate != Gate::NONE) {
-            store_gated<NT>(tile, sums.total);
-        } else {
-            store<NT>(tile, sums.total);
+        if constexpr (HALVES) {
+            if (gate == Gate::SILU) {
+                return store_gated<NT, false>(tile, sums.total);
+            }
+            if (gate == Gate::GELU) {
+                return store_gated<NT, true>(tile, sums.total);
+            }
+            if (half) {
+                return store_halves<NT>(tile, sums.total);
+            }
         }
+        store<NT>(tile, sums.total);
     }
 
     // Waits for the stage, and brings its weights into registers.
@@ -285,55 +331,82 @@ struct Pipelined {
         }
     }
 
-    // The first group has the gate's outputs, and the second what it lets through; each passes the
-    // other what that needs, for every other eight rows.
     template <int NT>
-    __device__ __forceinline__ void store_gated(const Tile& tile,
-                                                const float (&total)[NT][4]) const {
-        const int lane = threadIdx.x % 32, thread = threadIdx.x % 128, group = threadIdx.x / 128;
-        const int strip = tile.output + thread / 32 * UNIT_OUTPUTS;
-        const bool odd = lane / 4 % 2;
-        const int output = strip + lane / 4 / 2 * 2, row = lane % 4 * 2 + odd;
-        bf16* out = reinterpret_cast<bf16*>(job.out) + output +
-                    static_cast<size_t>(tile.first + row) * job.width;
+    __device__ __forceinline__ void store_halves(const Tile& tile,
+                                                 const float (&total)[NT][4]) const {
+        const int strip = tile.output + threadIdx.x / 32 * UNIT_OUTPUTS;
 #pragma unroll
         for (int n = 0; n < NT; n += 2) {
-            auto& room = passed[n / 2 % 2];
-            float others[4], mine[4];
-            bf16 value[4];
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                room[1 - group][i][thread] = group ? total[n][i] : total[n + 1][i];
-                mine[i] = group ? total[n + 1][i] : total[n][i];
-            }
-            meet<1, CONSUMERS>();
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                others[i] = room[group][i][thread];
-                value[i] = gated(group ? others[i] : mine[i], group ? mine[i] : others[i],
-                                 gate == Gate::GELU);
-            }
-            const int first = (n + group) * 8;
-            if (strip < job.outputs) {
-                store_pair(out + first * static_cast<size_t>(job.width), value, odd,
-                           first + row < tile.count);
-            }
+            const float values[2][4] = {
+                {total[n][0], total[n][1], total[n][2], total[n][3]},
+                {total[n + 1][0], total[n + 1][1], total[n + 1][2], total[n + 1][3]}};
+            store_sixteen(tile, strip, n * 8, 16, values);
         }
     }
 
-    // A thread has outputs g and g + 8 of two rows. It stores one row's, with the outputs beside
-    // them, which it trades for those of the other row.
-    static __device__ __forceinline__ void store_pair(bf16* out, const bf16 (&value)[4], bool odd,
-                                                      bool exists) {
+    // The first group has the gate's outputs, and the second what it lets through. A warp passes
+    // what the other one of the same outputs needs, for half of the rows each. Which activation it
+    // is has been asked before, so that many are under way together.
+    template <int NT, bool IS_GELU>
+    __device__ __forceinline__ void store_gated(const Tile& tile,
+                                                const float (&total)[NT][4]) const {
+        // Tiles of eight rows that a warp passes on at a time.
+        constexpr int EACH = NT >= 4 ? 2 : 1;
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, other = warp ^ 4;
+        const bool second = warp >= 4;
+        const int strip = tile.output + warp % 4 * UNIT_OUTPUTS;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const bf16 mine = odd ? value[half * 2 + 1] : value[half * 2];
-            const bf16 given = odd ? value[half * 2] : value[half * 2 + 1];
-            const bf16 taken = __shfl_xor_sync(~0u, given, 4);
-            if (exists) {
-                *reinterpret_cast<__nv_bfloat162*>(out + half * 8) =
-                    odd ? __nv_bfloat162(taken, mine) : __nv_bfloat162(mine, taken);
+        for (int n = 0; n < NT; n += 2 * EACH) {
+            const int turn = n / (2 * EACH) % 2;
+            float values[2][4] = {};
+#pragma unroll
+            for (int i = 0; i < EACH; ++i) {
+                const float(&his)[4] = total[n + i], (&hers)[4] = total[n + EACH + i];
+                passed[other][turn][i][lane] =
+                    second ? make_float4(his[0], his[1], his[2], his[3])
+                           : make_float4(hers[0], hers[1], hers[2], hers[3]);
             }
+            meet_other(warp % 4);
+#pragma unroll
+            for (int i = 0; i < EACH; ++i) {
+                const float4 four = passed[warp][turn][i][lane];
+                const float its[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+                for (int j = 0; j < 4; ++j) {
+                    const float mine = second ? total[n + EACH + i][j] : total[n + i][j];
+                    values[i][j] = activated(second ? its[j] : mine, IS_GELU) *
+                                   (second ? mine : its[j]);
+                }
+            }
+            store_sixteen(tile, strip, (second ? n + EACH : n) * 8, 8 * EACH, values);
+        }
+    }
+
+    // Two warps of the same outputs.
+    static __device__ __forceinline__ void meet_other(int pair) {
+        asm volatile("bar.sync %0, 64;" ::"r"(2 + pair) : "memory");
+    }
+
+    // `count` rows from `first` on of a warp's sixteen outputs: two tiles of eight rows. Each lane
+    // stores sixteen bytes.
+    __device__ __forceinline__ void store_sixteen(const Tile& tile, int strip, int first, int count,
+                                                  const float (&values)[2][4]) const {
+        const int lane = threadIdx.x % 32;
+        uint8_t* room = leaving[threadIdx.x / 32][first / 16 % 2];
+        // The halves of rows lie so that eight rows are in different banks.
+        const auto place = [&](int row, int part) {
+            return room + row * 32 + (part ^ row / 4 % 2) * 16;
+        };
+        const uint32_t tiles[4] = {
+            pair(values[0][0], values[0][1]), pair(values[0][2], values[0][3]),
+            pair(values[1][0], values[1][1]), pair(values[1][2], values[1][3])};
+        store_tiles_transposed(place(lane / 16 * 8 + lane % 8, lane / 8 % 2), tiles);
+        __syncwarp();
+        const int row = lane / 2, output = strip + lane % 2 * 8;
+        if (row < count && first + row < tile.count && output < job.outputs) {
+            bf16* out = reinterpret_cast<bf16*>(job.out) +
+                        static_cast<size_t>(tile.first + first + row) * job.width + output;
+            *reinterpret_cast<uint4*>(out) = *reinterpret_cast<const uint4*>(place(row, lane % 2));
         }
     }
 };

@@ -19,9 +19,13 @@ struct Tile {
 };
 
 // Stages of ROWS rows and STRIPS weights of sixteen outputs, each of 64 inputs. CONSUMERS warps
-// multiply, the one after them brings weights, and GATHERERS more bring rows.
-template <class Format, int STRIPS, int ROWS, int STAGES, int CONSUMERS, int GATHERERS, bool BOXES>
+// multiply, the one after them brings weights, and GATHERERS more bring rows. Where these lie one
+// after the other, they come in boxes, for SHARERS blocks of a cluster, each of which brings its
+// share for all; 0: they don't.
+template <class Format, int STRIPS, int ROWS, int STAGES, int CONSUMERS, int GATHERERS,
+          int SHARERS>
 struct Ring {
+    static constexpr bool BOXES = SHARERS > 0, SHARES = SHARERS > 1;
     // Rows of 128 bytes, whose sixteen-byte pieces are swizzled: piece i of row r is at i ^ r % 8.
     static constexpr int ROW_BYTES = 2 * UNIT_INPUTS;
     static constexpr int WEIGHTS_AT = ROWS * ROW_BYTES;
@@ -29,7 +33,7 @@ struct Ring {
     static constexpr int BYTES = STAGES * STAGE_BYTES;
 
     // Rows of a box of x.
-    static constexpr int BOX = 64;
+    static constexpr int BOX = 32;
     // Rows that those who bring them one by one ask for at once, and how often; four times make
     // a batch.
     static constexpr int EACH = 4 * GATHERERS;
@@ -49,23 +53,24 @@ struct Ring {
     __device__ void init() const {
         for (int stage = 0; stage < STAGES; ++stage) {
             barriers.full[stage].init(BOXES ? 1 : 1 + 32 * GATHERERS);
-            barriers.empty[stage].init(CONSUMERS);
+            barriers.empty[stage].init(SHARES ? SHARERS * CONSUMERS : CONSUMERS);
         }
         barriers_begin();
     }
 
     __device__ uint8_t* stage(const Turn& turn) const { return room + turn.stage * STAGE_BYTES; }
 
-    // Brings a tile's weights and, in boxes, its rows, which lie one after the other; by WARPS warps,
-    // a lane for each copy.
+    // Brings a tile's weights and, in boxes, its rows, which lie one after the other; by WARPS
+    // warps, a lane for each copy.
     template <int WARPS>
     __device__ __forceinline__ void bring(const Job& job, const TensorMap* x, const Tile& tile,
                                           int apart, int warp, Turn& turn) const {
         constexpr int MINE = STRIPS / WARPS;
         const int lane = threadIdx.x % 32, strip = warp * MINE + lane;
         const int boxes = BOXES ? (tile.count + BOX - 1) / BOX : 0;
-        // The last warp has the first box.
-        const int box = (lane - MINE + 1) * WARPS - 1 - warp;
+        // The last warp has the first box of the block.
+        const int nth = (lane - MINE + 1) * WARPS - 1 - warp;
+        const int box = SHARES ? nth * SHARERS + cluster_rank() : nth;
         const uint8_t* from = weights_of(job, tile, apart, min(strip, STRIPS - 1));
         for (int unit = tile.begin; unit < tile.end; ++unit, from += Format::BYTES) {
             barriers.empty[turn.stage].wait(turn.parity ^ 1);
@@ -75,10 +80,16 @@ struct Ring {
             }
             __syncwarp();
             if (lane < MINE) {
-                copy_bulk(stage(turn) + WEIGHTS_AT + strip * Format::BYTES, from, Format::BYTES, full);
+                uint8_t* to = stage(turn) + WEIGHTS_AT + strip * Format::BYTES;
+                copy_bulk(to, from, Format::BYTES, full);
             } else if (BOXES && box < boxes) {
-                copy_box(stage(turn) + box * BOX * ROW_BYTES, *x, unit * UNIT_INPUTS,
-                         tile.first + box * BOX, full);
+                uint8_t* to = stage(turn) + box * BOX * ROW_BYTES;
+                const int col = unit * UNIT_INPUTS, row = tile.first + box * BOX;
+                if constexpr (SHARES) {
+                    copy_box_to((1 << SHARERS) - 1, to, *x, col, row, full);
+                } else {
+                    copy_box(to, *x, col, row, full);
+                }
             }
             turn.next(STAGES);
         }
@@ -96,9 +107,14 @@ struct Ring {
         return tile.weight + units * Format::BYTES;
     }
 
-    // By each warp that multiplies, once it has done so with a stage.
+    // By each warp that multiplies, once it has done so with a stage: to all who bring some of it.
     __device__ __forceinline__ void release(Turn& turn) const {
-        if (threadIdx.x % 32 == 0) {
+        const int lane = threadIdx.x % 32;
+        if constexpr (SHARES) {
+            if (lane < SHARERS) {
+                barriers.empty[turn.stage].arrive_at(lane);
+            }
+        } else if (lane == 0) {
             barriers.empty[turn.stage].arrive();
         }
         turn.next(STAGES);

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "cluster.cuh"
+
 // A barrier's phase ends when so many arrivals, and all bytes that they announced, have come.
 struct Barrier {
     uint64_t word;
@@ -22,6 +24,13 @@ struct Barrier {
     __device__ void expect(int bytes) {
         asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()),
                      "r"(bytes)
+                     : "memory");
+    }
+    // Arrives at another block's barrier, at this one's place in its shared memory. It says nothing
+    // of accesses that are under way: a fence for the cluster takes longer than a stage is read.
+    __device__ void arrive_at(uint32_t rank) {
+        asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(
+                         address_in(rank, address()))
                      : "memory");
     }
     // Waits for the end of the phase of this parity; the one before the first is odd, and over.
@@ -68,6 +77,18 @@ __device__ __forceinline__ void copy_box(void* to, const TensorMap& map, int col
         "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
         "[%0], [%1, {%2, %3}], [%4];" ::"r"(address),
         "l"(&map), "r"(col), "r"(row), "r"(barrier.address())
+        : "memory");
+}
+
+// The same, for all blocks of the cluster that `blocks` has a bit for: to the same place, and the
+// same barrier, of each.
+__device__ __forceinline__ void copy_box_to(uint16_t blocks, void* to, const TensorMap& map,
+                                            int col, int row, Barrier& barrier) {
+    auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(address),
+        "l"(&map), "r"(col), "r"(row), "r"(barrier.address()), "h"(blocks)
         : "memory");
 }
 

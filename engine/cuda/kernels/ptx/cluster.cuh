@@ -36,13 +36,21 @@ __device__ __forceinline__ void cluster_barrier() {
     cluster_wait();
 }
 
+// Where another block of the cluster has what is `here` in this one's shared memory.
+__device__ __forceinline__ uint32_t address_in(uint32_t rank, uint32_t here) {
+    uint32_t there = 0;
+#if __CUDA_ARCH__ >= 900
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
+#endif
+    return there;
+}
+
 // What another block of the cluster has where this block has `at`.
 __device__ __forceinline__ float load_from(uint32_t rank, const float* at) {
     float value = 0.0f;
 #if __CUDA_ARCH__ >= 900
-    const auto here = static_cast<uint32_t>(__cvta_generic_to_shared(at));
-    uint32_t there;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
+    const uint32_t there =
+        address_in(rank, static_cast<uint32_t>(__cvta_generic_to_shared(at)));
     asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(there) : "memory");
 #endif
     return value;

@@ -31,7 +31,18 @@ __device__ __forceinline__ void load_tiles(uint32_t (&r)[4], const void* row) {
                  : "memory");
 }
 
-// The same, each tile transposed.
+// Stores four such tiles, each transposed (Hopper and later).
+__device__ __forceinline__ void store_tiles_transposed(void* row, const uint32_t (&r)[4]) {
+#if __CUDA_ARCH__ >= 900
+    auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(
+                     address),
+                 "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+                 : "memory");
+#endif
+}
+
+// Loads them, each tile transposed.
 __device__ __forceinline__ void load_tiles_transposed(uint32_t (&r)[4], const void* row) {
     auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
