@@ -37,7 +37,7 @@ public:
         const int width = normed.width;
         __shared__ float parts[NORM_THREADS / 32];
         const size_t first = static_cast<size_t>(row) * width;
-        float x[2][EACH], squares[2] = {};
+        float x[2][EACH] = {}, squares[2] = {};
         each([&](int which, int i, int col) {
             x[which][i] = col < width ? normed.x[first + col] : 0.0f;
         });
@@ -69,17 +69,26 @@ public:
     }
 
 private:
+    // Code that is met for the first time costs more than what it computes: that for columns beyond
+    // those of usual widths is left alone where there are none.
     template <class Body>
-    static __device__ __forceinline__ void each(Body body) {
+    __device__ __forceinline__ void each(Body body) const {
+        some<0>(body);
+        if (normed.width > EACH / 2 * NORM_THREADS) {
+            some<EACH / 2>(body);
+        }
+    }
+    template <int FIRST, class Body>
+    static __device__ __forceinline__ void some(Body body) {
 #pragma unroll
         for (int which = 0; which < 2; ++which) {
 #pragma unroll
-            for (int i = 0; i < EACH; ++i) {
+            for (int i = FIRST; i < FIRST + EACH / 2; ++i) {
                 body(which, i, i * NORM_THREADS + which * THREADS + threadIdx.x);
             }
         }
     }
 
     const Normed& normed;
-    float weight[2][EACH];
+    float weight[2][EACH] = {};
 };
