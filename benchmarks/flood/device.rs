@@ -22,7 +22,7 @@ impl Device {
 
     pub(crate) fn h100() -> Self {
         let costs = CostModel::h100();
-        Self { name: "H100", costs, rows_max: 256, step_tokens_max: 1_280, itl_target_ms: 30 }
+        Self { name: "H100", costs, rows_max: 256, step_tokens_max: 1_280, itl_target_ms: 28 }
     }
 
     pub(crate) const fn context(&self) -> u32 {
