@@ -182,12 +182,16 @@ struct Tile {
                 begin_anew(rows);
             }
             weigh(work, start, scores, rows, factors);
+            // Never so, but known only after the powers: else ptxas would wait first.
+            if (rows.sum[0][0] + rows.sum[0][1] + rows.sum[1][0] + rows.sum[1][1] < 0.0f) {
+                __nanosleep(1);
+            }
             products_wait<0>();
             pin(sums);
             leave(room.empty[1][of_values.stage]);
             of_values.next(STAGES);
             if (anew) {
-                fold(room, sums, before);
+                fold<true>(room, sums, before);
                 rows.total_most[0] = before.total_most[0], rows.total_most[1] = before.total_most[1];
                 rows.total_sum[0] = before.total_sum[0], rows.total_sum[1] = before.total_sum[1];
                 fresh = true;
@@ -202,7 +206,7 @@ struct Tile {
         add_values(room.values[of_values.stage], shares, fresh, sums);
         products_wait<0>();
         pin(sums);
-        fold(room, sums, rows);
+        fold<false>(room, sums, rows);
         store(p, work, room, sums, rows);
     }
 
@@ -317,7 +321,9 @@ struct Tile {
         }
     }
 
-    // A stretch has ended: it is folded with those before, of which there may be none.
+    // A stretch has ended: it is folded with those before, of which there may be none, and kept for
+    // those after, if there are.
+    template <bool KEEP>
     static __device__ __forceinline__ void fold(Room& room, Sums& sums, Rows& rows) {
         const bool first = rows.total_most[0] == -INFINITY && rows.total_most[1] == -INFINITY;
 #pragma unroll
@@ -333,7 +339,9 @@ struct Tile {
                 for (int j = 2 * row; j < 2 * row + 2; ++j) {
                     float& total = room.sums[threadIdx.x / 128].total[i * 4 + j][threadIdx.x % 128];
                     sums[i][j] = fold(first ? 0.0f : total, sums[i][j]);
-                    total = sums[i][j];
+                    if (KEEP) {
+                        total = sums[i][j];
+                    }
                 }
             }
         }

@@ -333,9 +333,7 @@ impl Backend for CudaBackend {
         let joins = cache.tiled();
         let turning = self.put_off.turning.take_if(|turning| joins && turning.is_of(qkv, cache));
         self.settle();
-        if let Some(turning) = turning.as_ref().filter(|_| !step.is_lone()) {
-            self.kernels.ropes.launch(&self.queue, &turning.without_queries());
-        }
+        let turning = self.kernels.ropes.before(&self.queue, step, turning);
         let turning = turning.as_ref();
         self.kernels.attentions.launch(&self.queue, (qkv, step, shape, cache), turning, out);
     }

@@ -40,6 +40,10 @@ impl DeviceShape {
     pub(crate) fn heads(&self) -> i32 {
         self.heads
     }
+
+    pub(crate) fn dim(&self) -> i32 {
+        self.dim
+    }
 }
 
 impl Cache {

@@ -105,6 +105,28 @@ impl Ropes {
     }
 }
 
+impl Ropes {
+    /// What comes before attention that turns on the way; what is left for that, if it can. That of
+    /// lone positions brings keys and values too, and that of spans turns halves of whole heads.
+    pub(crate) fn before(
+        &self,
+        queue: &Queue,
+        step: &Step,
+        turning: Option<Turning>,
+    ) -> Option<Turning> {
+        let turning = turning?;
+        if step.is_lone() {
+            return Some(turning);
+        }
+        if !turning.is_of_halves() {
+            self.launch(queue, &turning);
+            return None;
+        }
+        self.launch(queue, &turning.without_queries());
+        Some(turning)
+    }
+}
+
 impl Turning {
     pub(crate) fn new(
         (step, heads, rope): (&Step, Heads, &Rope),
@@ -139,8 +161,14 @@ impl Turning {
         Self { rows: qkv.rows(), params }
     }
 
+    /// Whether pairs are the halves of whole heads.
+    fn is_of_halves(&self) -> bool {
+        let TurnParams { pairs, neighbours, shape, .. } = self.params;
+        neighbours == 0 && 2 * pairs == shape.dim()
+    }
+
     /// The same of keys and values alone.
-    pub(crate) fn without_queries(&self) -> Self {
+    fn without_queries(&self) -> Self {
         let params = TurnParams { first_head: self.params.queries, ..self.params };
         Self { params, ..*self }
     }
