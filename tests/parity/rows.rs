@@ -1,9 +1,10 @@
 //! What is computed row by row.
 
-use engine_backend::{Activation, Heads};
+use engine_backend::{Activation, Backend as _, Heads};
+use engine_cuda::CudaBackend;
 
 use crate::dice::Dice;
-use crate::ends::{Ends, between, near, numbers};
+use crate::ends::{Ends, between, coarse, near, numbers};
 use crate::gpu;
 use crate::naive::{Naive, Rounding};
 
@@ -35,6 +36,40 @@ fn norms_of_rows() {
         let expected = run(&mut Naive::new(Rounding::None), width, &inputs);
         for (nth, bound) in [ROUNDED, EXACT, ROUNDED].into_iter().enumerate() {
             near(&found[nth], &expected[nth], bound, &format!("norm {nth} of {width}"));
+        }
+    }
+}
+
+/// Many rows have a kernel of their own, which may not be told from the other.
+#[test]
+fn norms_of_many_rows_have_the_bits_of_each_alone() {
+    fn run(b: &mut CudaBackend, case: [&[f32]; 3], halves: bool) -> [Vec<f32>; 3] {
+        let [x, residual, weight] = case;
+        let width = weight.len();
+        let rows = x.len() / width;
+        let weight = b.vector(weight).expect("a working device");
+        let x = if halves { b.halves(width, x) } else { b.floats(width, x) };
+        let mut residual = b.floats(width, residual);
+        let [mut alone, mut added] = [(); 2].map(|()| b.poisoned(rows, width));
+        b.rms_norm(&x, &weight, 1e-5, &mut alone);
+        b.add_rms_norm(&x, &mut residual, &weight, 1e-5, &mut added);
+        [b.values(&alone), b.values(&residual), b.values(&added)]
+    }
+    let Some(mut cuda) = gpu() else { return };
+    let dice = &mut Dice::new(15);
+    for (width, halves) in [(2048, false), (576, true), (1036, false), (4096, true), (3000, false)]
+    {
+        let rows = between(300, 340, dice);
+        let (x, residual) = (coarse(rows * width, dice), numbers(rows * width, dice));
+        let weight = numbers(width, dice);
+        let together = run(&mut cuda, [&x, &residual, &weight], halves);
+        for row in [0, rows / 2, rows - 1] {
+            let at = row * width..(row + 1) * width;
+            let (x, residual) = (&x[at.clone()], &residual[at.clone()]);
+            let alone = run(&mut cuda, [x, residual, &weight], halves);
+            for (nth, (together, alone)) in together.iter().zip(&alone).enumerate() {
+                assert!(together[at.clone()] == alone[..], "norm {nth} of {width}, row {row}");
+            }
         }
     }
 }

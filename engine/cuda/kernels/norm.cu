@@ -116,6 +116,143 @@ extern "C" __global__ void __launch_bounds__(THREADS) rms_norm(const __grid_cons
     }
 }
 
+// The same for many rows, where bandwidth is what counts: a quarter of the threads, each of which
+// plays four neighbours. Rows have at most EACH times as many columns as threads are played, a
+// multiple of four.
+template <int EACH>
+struct Wide {
+    static constexpr int PLAYED = 4, THREADS = NORM_THREADS / PLAYED;
+    using Row = float4[EACH];
+
+    static __device__ __forceinline__ int col(int i) {
+        return i * NORM_THREADS + PLAYED * static_cast<int>(threadIdx.x);
+    }
+
+    static __device__ __forceinline__ void load(const float* from, int width, Row& to) {
+#pragma unroll
+        for (int i = 0; i < EACH; ++i) {
+            to[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (col(i) < width) {
+                to[i] = *reinterpret_cast<const float4*>(from + col(i));
+            }
+        }
+    }
+
+    static __device__ __forceinline__ void load(const bf16* from, int width, Row& to) {
+#pragma unroll
+        for (int i = 0; i < EACH; ++i) {
+            uint2 four = make_uint2(0, 0);
+            if (col(i) < width) {
+                four = *reinterpret_cast<const uint2*>(from + col(i));
+            }
+            const float2 low = unpaired(four.x), high = unpaired(four.y);
+            to[i] = make_float4(low.x, low.y, high.x, high.y);
+        }
+    }
+
+    static __device__ __forceinline__ void sum_choices(const Norm& p, Row& x) {
+        const int* places = p.places + blockIdx.x * p.chosen;
+        const float* weights = p.weights + blockIdx.x * p.chosen;
+#pragma unroll
+        for (int i = 0; i < EACH; ++i) {
+            x[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        }
+#pragma unroll 2
+        for (int n = 0; n < p.chosen; ++n) {
+            Row choice;
+            load(static_cast<const float*>(p.x) + static_cast<size_t>(places[n]) * p.width, p.width,
+                 choice);
+            const float weight = weights[n];
+#pragma unroll
+            for (int i = 0; i < EACH; ++i) {
+                x[i].x = fmaf(weight, choice[i].x, x[i].x);
+                x[i].y = fmaf(weight, choice[i].y, x[i].y);
+                x[i].z = fmaf(weight, choice[i].z, x[i].z);
+                x[i].w = fmaf(weight, choice[i].w, x[i].w);
+            }
+        }
+    }
+
+    static __device__ __forceinline__ void store(float* to, int width, const Row& x) {
+#pragma unroll
+        for (int i = 0; i < EACH; ++i) {
+            if (col(i) < width) {
+                *reinterpret_cast<float4*>(to + col(i)) = x[i];
+            }
+        }
+    }
+
+    // As `block_sum` adds what the threads have that are played.
+    static __device__ __forceinline__ float sum(float (&x)[PLAYED]) {
+        __shared__ float parts[NORM_THREADS / 32];
+        const int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int offset = 4; offset > 0; offset /= 2) {
+#pragma unroll
+            for (int i = 0; i < PLAYED; ++i) {
+                x[i] += __shfl_xor_sync(~0u, x[i], offset);
+            }
+        }
+        if (lane % 8 == 0) {
+            parts[threadIdx.x / 8] = (x[0] + x[2]) + (x[1] + x[3]);
+        }
+        __syncthreads();
+        return warp_sum(lane < NORM_THREADS / 32 ? parts[lane] : 0.0f);
+    }
+
+    static __device__ __forceinline__ void run(const Norm& p) {
+        const size_t first = static_cast<size_t>(blockIdx.x) * p.width;
+        Row x, residual, weight;
+        release_next();
+        load(p.weight, p.width, weight);
+        wait_for_previous();
+        if (p.residual) {
+            load(p.residual + first, p.width, residual);
+        }
+        if (p.chosen) {
+            sum_choices(p, x);
+            store(p.sums + first, p.width, x);
+        } else if (p.half) {
+            load(static_cast<const bf16*>(p.x) + first, p.width, x);
+        } else {
+            load(static_cast<const float*>(p.x) + first, p.width, x);
+        }
+        if (p.residual) {
+#pragma unroll
+            for (int i = 0; i < EACH; ++i) {
+                x[i].x += residual[i].x, x[i].y += residual[i].y;
+                x[i].z += residual[i].z, x[i].w += residual[i].w;
+            }
+            store(p.residual + first, p.width, x);
+        }
+        float squares[PLAYED] = {};
+#pragma unroll
+        for (int i = 0; i < EACH; ++i) {
+            squares[0] = fmaf(x[i].x, x[i].x, squares[0]);
+            squares[1] = fmaf(x[i].y, x[i].y, squares[1]);
+            squares[2] = fmaf(x[i].z, x[i].z, squares[2]);
+            squares[3] = fmaf(x[i].w, x[i].w, squares[3]);
+        }
+        const float scale = rsqrtf(sum(squares) / p.width + p.eps);
+#pragma unroll
+        for (int i = 0; i < EACH; ++i) {
+            if (col(i) < p.width) {
+                *reinterpret_cast<uint2*>(p.out + first + col(i)) =
+                    make_uint2(pair(x[i].x * scale * weight[i].x, x[i].y * scale * weight[i].y),
+                               pair(x[i].z * scale * weight[i].z, x[i].w * scale * weight[i].w));
+            }
+        }
+    }
+};
+
+#define MANY(EACH)                                                                 \
+    extern "C" __global__ void __launch_bounds__(Wide<EACH>::THREADS)             \
+        rms_norm_many_##EACH(const __grid_constant__ Norm p) {                     \
+        Wide<EACH>::run(p);                                                        \
+    }
+MANY(4)
+MANY(8)
+
 // The same of a row that stays in registers, with nothing to be added.
 extern "C" __global__ void __launch_bounds__(THREADS) norm_alone(const __grid_constant__ Normed p) {
     const size_t row = static_cast<size_t>(blockIdx.x) * p.width;

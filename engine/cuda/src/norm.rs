@@ -12,7 +12,19 @@ use crate::queue::{Grid, Queue};
 pub(crate) struct Norms {
     norm: Function,
     alone: Function,
+    /// For each of [`MANY_WIDTHS`].
+    many: [Function; 2],
 }
+
+/// Rows that keep the device busy with few threads each.
+const MANY: usize = 256;
+/// Most columns of what kernels of many rows take.
+const MANY_WIDTHS: [usize; 2] = [2048, 4096];
+/// Columns of a thread beside each other, of many rows.
+const NEIGHBOURS: usize = 4;
+/// Threads of a row, and of one of many.
+const THREADS: usize = 512;
+const MANY_THREADS: usize = THREADS / NEIGHBOURS;
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -86,7 +98,7 @@ impl Normed {
 impl Norms {
     /// A norm that was put off, by itself.
     pub(crate) fn norm(&self, queue: &Queue, normed: Normed) {
-        let grid = Grid::new((normed.rows as usize, 1), 512);
+        let grid = Grid::new((normed.rows as usize, 1), THREADS);
         // SAFETY: all have as many rows as there are blocks, and are as wide.
         unsafe { queue.launch(self.alone, grid, &normed) };
     }
@@ -95,7 +107,20 @@ impl Norms {
         Ok(Self {
             norm: modules.function("norm", "rms_norm")?,
             alone: modules.function("norm", "norm_alone")?,
+            many: [
+                modules.function("norm", "rms_norm_many_4")?,
+                modules.function("norm", "rms_norm_many_8")?,
+            ],
         })
+    }
+
+    /// The kernel for rows of this shape, and the threads of each.
+    fn kernel(&self, rows: usize, width: usize) -> (Function, usize) {
+        let fits = MANY_WIDTHS.iter().position(|most| width <= *most);
+        match fits.filter(|_| rows >= MANY && width.is_multiple_of(NEIGHBOURS)) {
+            Some(which) => (self.many[which], MANY_THREADS),
+            None => (self.norm, THREADS),
+        }
     }
 
     /// `residual += x`, if there is one, then `out` is its norm, or that of `x`. Where `x` is yet
@@ -128,8 +153,9 @@ impl Norms {
             width: width as i32,
             half: sum.map_or_else(|| i32::from(x.element() == Element::Bf16), |sum| sum.half),
         };
+        let (kernel, threads) = self.kernel(rows, width);
         // SAFETY: all have as many rows as there are blocks, and are as wide; a sum's places are
         // rows of its choices.
-        unsafe { queue.launch(self.norm, Grid::new((rows, 1), 512), &params) };
+        unsafe { queue.launch(kernel, Grid::new((rows, 1), threads), &params) };
     }
 }

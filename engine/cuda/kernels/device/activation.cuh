@@ -22,6 +22,11 @@ __device__ __forceinline__ uint32_t pair(float low, float high) {
     return *reinterpret_cast<uint32_t*>(&both);
 }
 
+// The other way.
+__device__ __forceinline__ float2 unpaired(uint32_t both) {
+    return __bfloat1622float2(*reinterpret_cast<__nv_bfloat162*>(&both));
+}
+
 __device__ __forceinline__ float silu(float x) {
     return __fdividef(x, 1.0f + __expf(-x));
 }
