@@ -56,19 +56,12 @@ struct Layers {
 
 /// Prints both tables.
 pub(crate) fn run(b: &mut CudaBackend) -> Result<(), BackendError> {
-    println!("\nrotation and attention of lone positions");
-    println!(" rows  context  limit us        us   share");
-    for (rows, context) in LONE {
-        let spans = vec![(context, 1); rows];
-        let seconds = one(b, &spans)?;
-        let limit = bytes(&spans) as f64 / BANDWIDTH;
-        println!(
-            "{rows:5}  {context:7}  {:8.2}  {:8.2}  {:5.1}%",
-            limit * 1e6,
-            seconds * 1e6,
-            limit / seconds * 100.0
-        );
-    }
+    spans(b)?;
+    lone(b)
+}
+
+/// Prompts, as they are and after others.
+fn spans(b: &mut CudaBackend) -> Result<(), BackendError> {
     println!("\nrotation and attention of spans");
     println!("prompts  positions  of them        us  TFLOP/s");
     for (count, positions, last) in SPANS {
@@ -80,6 +73,24 @@ pub(crate) fn run(b: &mut CudaBackend) -> Result<(), BackendError> {
             "{count:7}  {positions:9}  {last:7}  {:8.1}  {:7.1}",
             seconds * 1e6,
             operations / seconds / 1e12
+        );
+    }
+    Ok(())
+}
+
+/// Positions that are alone in their span.
+fn lone(b: &mut CudaBackend) -> Result<(), BackendError> {
+    println!("\nrotation and attention of lone positions");
+    println!(" rows  context  limit us        us   share");
+    for (rows, context) in LONE {
+        let spans = vec![(context, 1); rows];
+        let seconds = one(b, &spans)?;
+        let limit = bytes(&spans) as f64 / BANDWIDTH;
+        println!(
+            "{rows:5}  {context:7}  {:8.2}  {:8.2}  {:5.1}%",
+            limit * 1e6,
+            seconds * 1e6,
+            limit / seconds * 100.0
         );
     }
     Ok(())
