@@ -116,8 +116,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) rms_norm(const __grid_cons
     }
 }
 
-// The same for many rows, where bandwidth is what counts: a quarter of the threads, each of which
-// plays four neighbours. Rows have at most EACH times as many columns as threads are played, a
+// The same for many rows that are there, where bandwidth is what counts: a quarter of the threads,
+// each of which plays four neighbours. Rows have at most EACH times as many columns as threads are played, a
 // multiple of four.
 template <int EACH>
 struct Wide {
@@ -147,29 +147,6 @@ struct Wide {
             }
             const float2 low = unpaired(four.x), high = unpaired(four.y);
             to[i] = make_float4(low.x, low.y, high.x, high.y);
-        }
-    }
-
-    static __device__ __forceinline__ void sum_choices(const Norm& p, Row& x) {
-        const int* places = p.places + blockIdx.x * p.chosen;
-        const float* weights = p.weights + blockIdx.x * p.chosen;
-#pragma unroll
-        for (int i = 0; i < EACH; ++i) {
-            x[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        }
-#pragma unroll 2
-        for (int n = 0; n < p.chosen; ++n) {
-            Row choice;
-            load(static_cast<const float*>(p.x) + static_cast<size_t>(places[n]) * p.width, p.width,
-                 choice);
-            const float weight = weights[n];
-#pragma unroll
-            for (int i = 0; i < EACH; ++i) {
-                x[i].x = fmaf(weight, choice[i].x, x[i].x);
-                x[i].y = fmaf(weight, choice[i].y, x[i].y);
-                x[i].z = fmaf(weight, choice[i].z, x[i].z);
-                x[i].w = fmaf(weight, choice[i].w, x[i].w);
-            }
         }
     }
 
@@ -209,10 +186,7 @@ struct Wide {
         if (p.residual) {
             load(p.residual + first, p.width, residual);
         }
-        if (p.chosen) {
-            sum_choices(p, x);
-            store(p.sums + first, p.width, x);
-        } else if (p.half) {
+        if (p.halves) {
             load(static_cast<const bf16*>(p.x) + first, p.width, x);
         } else {
             load(static_cast<const float*>(p.x) + first, p.width, x);

@@ -114,10 +114,11 @@ impl Norms {
         })
     }
 
-    /// The kernel for rows of this shape, and the threads of each.
-    fn kernel(&self, rows: usize, width: usize) -> (Function, usize) {
+    /// The kernel for rows of this shape, whether they are sums still to be made, and the threads of
+    /// each.
+    fn kernel(&self, rows: usize, width: usize, sums: bool) -> (Function, usize) {
         let fits = MANY_WIDTHS.iter().position(|most| width <= *most);
-        match fits.filter(|_| rows >= MANY && width.is_multiple_of(NEIGHBOURS)) {
+        match fits.filter(|_| !sums && rows >= MANY && width.is_multiple_of(NEIGHBOURS)) {
             Some(which) => (self.many[which], MANY_THREADS),
             None => (self.norm, THREADS),
         }
@@ -153,7 +154,7 @@ impl Norms {
             width: width as i32,
             half: sum.map_or_else(|| i32::from(x.element() == Element::Bf16), |sum| sum.half),
         };
-        let (kernel, threads) = self.kernel(rows, width);
+        let (kernel, threads) = self.kernel(rows, width, sum.is_some());
         // SAFETY: all have as many rows as there are blocks, and are as wide; a sum's places are
         // rows of its choices.
         unsafe { queue.launch(kernel, Grid::new((rows, 1), threads), &params) };
