@@ -114,8 +114,8 @@ impl Norms {
         })
     }
 
-    /// The kernel for rows of this shape, whether they are sums still to be made, and the threads of
-    /// each.
+    /// The kernel for rows of this shape, which may be `sums` that are still to be made, and the
+    /// threads of each.
     fn kernel(&self, rows: usize, width: usize, sums: bool) -> (Function, usize) {
         let fits = MANY_WIDTHS.iter().position(|most| width <= *most);
         match fits.filter(|_| !sums && rows >= MANY && width.is_multiple_of(NEIGHBOURS)) {
