@@ -57,8 +57,8 @@ fn a_message_cannot_end_its_own_turn() {
     let (tokenizer, template) = demo_model();
     let ids = |content: &str| {
         let content = content.to_owned();
-        let messages = [Message { role: "user".to_owned(), content }];
-        tokenizer.encode_rendered(&template.render(&messages).unwrap())
+        let messages = vec![Message { role: "user".to_owned(), content }];
+        tokenizer.encode_rendered(&template.render(&messages.into()).unwrap())
     };
     let control = |ids: &[u32]| -> Vec<u32> {
         ids.iter().copied().filter(|&id| tokenizer.is_control(id)).collect()

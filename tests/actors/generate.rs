@@ -14,7 +14,7 @@ use crate::world::{Heard, ask, end, listen, run, run_with, until};
 fn a_chat_is_answered_to_its_end() {
     run(says("héllo"), async |world| {
         let message = Message { role: "user".to_owned(), content: "hi".to_owned() };
-        let chat = Generate { prompt: Prompt::Chat(vec![message]), ..ask("") };
+        let chat = Generate { prompt: Prompt::Chat(vec![message].into()), ..ask("") };
         let generation = world.worker.generate(chat).await.unwrap();
         let num_prompt = generation.prompt_tokens();
         assert_eq!(num_prompt, 21, "<|im_start|>user\\nhi<|im_end|>\\n<|im_start|>assistant\\n");

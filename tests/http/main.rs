@@ -10,6 +10,7 @@ mod logprobs;
 mod disconnect;
 mod drain;
 mod engine_death;
+mod fields;
 mod keys;
 mod ops;
 mod overload;

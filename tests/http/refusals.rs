@@ -146,6 +146,40 @@ fn of_chats() -> Vec<Case> {
     ]
 }
 
+fn of_templates() -> Vec<Case> {
+    let (kind, value, unsupported) = ("invalid_type", "invalid_value", "unsupported_parameter");
+    vec![
+        (json!({"chat_template_kwargs": []}), "chat_template_kwargs", kind),
+        (json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs.messages", value),
+        (
+            json!({"chat_template_kwargs": {"enable_thinking": "x".repeat(1 << 16)}}),
+            "chat_template_kwargs",
+            value,
+        ),
+        (json!({"add_generation_prompt": 1}), "add_generation_prompt", kind),
+        (json!({"continue_final_message": "true"}), "continue_final_message", kind),
+        (json!({"continue_final_message": true}), "continue_final_message", value),
+        (
+            json!({
+                "messages": [{"role": "assistant", "content": "a"}],
+                "continue_final_message": true, "add_generation_prompt": true,
+            }),
+            "continue_final_message",
+            value,
+        ),
+        (json!({"reasoning_effort": 1}), "reasoning_effort", kind),
+        (json!({"reasoning_effort": "lots"}), "reasoning_effort", value),
+        (json!({"reasoning_effort": "low"}), "reasoning_effort", unsupported),
+        (
+            json!({
+                "reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": true},
+            }),
+            "reasoning_effort",
+            value,
+        ),
+    ]
+}
+
 fn of_completions() -> Vec<Case> {
     let (kind, value, unsupported) = ("invalid_type", "invalid_value", "unsupported_parameter");
     vec![
@@ -193,6 +227,7 @@ fn every_field_of_a_wrong_type_or_value_is_named() {
         (CHAT, shared()),
         (COMPLETIONS, shared()),
         (CHAT, of_chats()),
+        (CHAT, of_templates()),
         (COMPLETIONS, of_completions()),
     ];
     for (path, cases) in tables {

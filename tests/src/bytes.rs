@@ -18,7 +18,9 @@ pub const CONTEXT: u32 = 512;
 
 const CHAT_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
     {{ message.content }}<|im_end|>\n{% endfor %}\
-    {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    {% if add_generation_prompt %}<|im_start|>assistant\n\
+    {% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}\
+    {% endif %}";
 
 /// The token that is this byte.
 #[must_use]
@@ -36,15 +38,17 @@ pub fn tokens(text: &str) -> Arc<[TokenId]> {
 #[must_use]
 pub fn model(id: &str) -> Model {
     let tokenizer = tokenizer();
-    let template = ChatTemplate::new(CHAT_TEMPLATE, tokenizer.special_tokens());
+    let template = ChatTemplate::new(CHAT_TEMPLATE, tokenizer.special_tokens())
+        .expect("the template is Jinja");
     Model {
         card: ModelCard {
             id: id.to_owned(),
             created: 0,
             context: CONTEXT,
             sampling: Sampling::PLAIN,
+            template_variables: template.variables(),
         },
-        template: Some(Arc::new(template.expect("the template is Jinja"))),
+        template: Some(Arc::new(template)),
         tokenizer: Arc::new(tokenizer),
     }
 }
@@ -90,7 +94,7 @@ mod tests {
         assert_eq!(model.tokenizer.encode_text(text), ids);
         assert_eq!(model.tokenizer.end_tokens(), [END.0]);
         let message = Message { role: "user".to_owned(), content: "hi".to_owned() };
-        let rendered = model.template.unwrap().render(&[message]).unwrap();
+        let rendered = model.template.unwrap().render(&vec![message].into()).unwrap();
         let ids = model.tokenizer.encode_rendered(&rendered);
         assert_eq!((ids[0], ids.len()), (START.0, 1 + 5 + 2 + 1 + 1 + 1 + 10));
     }

@@ -1,6 +1,7 @@
 //! From a configuration to what a runtime is started with: the model's text side, and the way to
 //! build its engine.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -46,8 +47,9 @@ pub(crate) fn assemble(
     let opened = Instant::now();
     let assets = file.text().with_context(context)?;
     let sampling = sampling(assets.sampling);
-    let card = card(located.path(), &file, sampling, config)?;
     let (tokenizer, template) = text::build(assets, file.vocab()).with_context(context)?;
+    let mut card = card(located.path(), &file, sampling, config)?;
+    card.template_variables = template.as_ref().map(|it| it.variables()).unwrap_or_default();
     let model = Model { card, tokenizer, template };
     let times = Times { open: opened - started, text: opened.elapsed() };
     Ok(Assembled { model, factory: factory(file, engine), times })
@@ -86,7 +88,8 @@ fn card(path: &Path, file: &ModelFile, sampling: Sampling, config: &Config) -> R
         0 => file.context(),
         asked => asked.min(file.context()),
     };
-    Ok(ModelCard { id, created, context, sampling })
+    let template_variables = BTreeSet::new();
+    Ok(ModelCard { id, created, context, sampling, template_variables })
 }
 
 /// What a model's files do not say is left as the model has it.

@@ -56,7 +56,7 @@ pub enum Ends {
 #[derive(Clone, Debug)]
 pub enum Prompt {
     /// A conversation, for the model's chat template.
-    Chat(Vec<runtime_text::Message>),
+    Chat(runtime_text::Conversation),
     /// Plain text. Control tokens written out in it are control tokens.
     Text(String),
     /// Tokens.

@@ -1,5 +1,6 @@
 //! The runtime from outside: start it, watch it, stop it, make workers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub struct ModelCard {
     pub context: u32,
     /// How tokens are drawn where a request does not say it. The seed means nothing here.
     pub sampling: Sampling,
+    /// The names that the chat template reads ([`ChatTemplate::variables`]); none without one.
+    pub template_variables: BTreeSet<String>,
 }
 
 /// Starts everything.

@@ -40,7 +40,7 @@ pub use generate::{
 pub use handle::{Handle, Model, ModelCard, Runtime};
 pub use lifecycle::Status;
 pub use runtime_core::{Limits, QueueBound, Rejected, Snapshot};
-pub use runtime_text::Message;
+pub use runtime_text::{Conversation, Ending, Message};
 pub use telemetry::Telemetry;
 pub use tenancy::{
     Caller, DEFAULT_TENANT, KeyHash, KeyHashError, Rates, Reading, Standing, Tenancy,

@@ -55,9 +55,7 @@ pub(crate) fn encode(model: &Model, prompt: &Prompt) -> Result<Arc<[TokenId]>, R
 /// Bytes of text that have to be encoded.
 pub(crate) fn text_bytes(prompt: &Prompt) -> usize {
     match prompt {
-        Prompt::Chat(messages) => {
-            messages.iter().map(|message| message.role.len() + message.content.len()).sum()
-        }
+        Prompt::Chat(conversation) => conversation.text_bytes(),
         Prompt::Text(text) => text.len(),
         Prompt::Tokens(_) => 0,
     }
@@ -66,9 +64,9 @@ pub(crate) fn text_bytes(prompt: &Prompt) -> usize {
 fn tokens(model: &Model, prompt: &Prompt) -> Result<Arc<[TokenId]>, Refused> {
     let tokenizer = &model.tokenizer;
     let ids = match prompt {
-        Prompt::Chat(messages) => {
+        Prompt::Chat(conversation) => {
             let template = model.template.as_ref().ok_or(Refused::NoChatTemplate)?;
-            let rendered = template.render(messages);
+            let rendered = template.render(conversation);
             let rendered = rendered.map_err(|error| Refused::Template(error.to_string()))?;
             tokenizer.encode_rendered(&rendered)
         }

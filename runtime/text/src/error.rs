@@ -176,6 +176,9 @@ pub enum TemplateError {
     /// Rendering went wrong: the template and these messages do not fit.
     #[error("{0}")]
     Failed(String),
+    /// The last message is to go on, and the template does not show once where it ends.
+    #[error("the chat template does not show the last message in a way that can be continued")]
+    NotContinued,
     /// The template itself called `raise_exception`; its own words.
     #[error("{0}")]
     Raised(String),

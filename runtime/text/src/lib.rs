@@ -8,6 +8,7 @@
 //! Invariant: text that a client sends never becomes a control token by way of a chat template.
 //! Start reading at [`Tokenizer`], then [`Rendered`] for how that invariant is kept.
 
+mod conversation;
 mod detokenizer;
 mod error;
 mod mark;
@@ -17,6 +18,7 @@ mod template;
 mod tokenizer;
 mod vocabulary;
 
+pub use conversation::{Conversation, Ending};
 pub use detokenizer::Detokenizer;
 pub use error::{TemplateError, TokenizerError};
 pub use mark::Rendered;

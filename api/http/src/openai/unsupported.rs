@@ -56,18 +56,14 @@ const SHARED: &[(&str, Off)] = &[
 ];
 
 const CHAT: &[(&str, Off)] = &[
-    ("add_generation_prompt", Off::True),
     ("audio", Off::Never),
     ("chat_template", Off::Never),
-    ("chat_template_kwargs", Off::Empty),
-    ("continue_final_message", Off::False),
     ("documents", Off::Empty),
     ("function_call", Off::Words(&["none", "auto"])),
     ("functions", Off::Empty),
     ("modalities", Off::Words(&["text"])),
     ("parallel_tool_calls", Off::Anyhow),
     ("prediction", Off::Never),
-    ("reasoning_effort", Off::Words(&["none"])),
     ("tool_choice", Off::Words(&["none", "auto"])),
     ("tools", Off::Empty),
     ("web_search_options", Off::Never),

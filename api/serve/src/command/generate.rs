@@ -51,7 +51,8 @@ fn prompt(options: &Generate, has_template: bool) -> Result<Prompt> {
     let message =
         |role: &str, text: &String| Message { role: role.to_owned(), content: text.clone() };
     let system = options.system.iter().map(|text| message("system", text));
-    Ok(Prompt::Chat(system.chain([message("user", &options.prompt)]).collect()))
+    let messages: Vec<_> = system.chain([message("user", &options.prompt)]).collect();
+    Ok(Prompt::Chat(messages.into()))
 }
 
 fn generate(options: &Generate, prompt: Prompt) -> runtime::Generate {

@@ -83,10 +83,10 @@ fn special() -> SpecialTokens {
     }
 }
 
-fn conversation(messages: &[(&str, &str)]) -> Vec<Message> {
+fn conversation(messages: &[(&str, &str)]) -> Conversation {
     let message =
         |&(role, content): &(&str, &str)| Message { role: role.into(), content: content.into() };
-    messages.iter().map(message).collect()
+    messages.iter().map(message).collect::<Vec<_>>().into()
 }
 
 fn render(source: &str, messages: &[(&str, &str)]) -> Result<String, TemplateError> {
@@ -140,6 +140,69 @@ fn qwen3_drops_the_reasoning_of_earlier_turns() {
          <|im_start|>assistant\n<think>\nhm hm\n</think>\n\ntwo<|im_end|>\n\
          <|im_start|>assistant\n"
     );
+}
+
+fn render_with(
+    source: &str,
+    messages: &[(&str, &str)],
+    ending: Ending,
+    variables: &[(&str, serde_json::Value)],
+) -> Result<Rendered, TemplateError> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let given = Conversation { ending, variables: variables.collect(), ..conversation(messages) };
+    ChatTemplate::new(source, special()).unwrap().render(&given)
+}
+
+#[test]
+fn the_last_message_is_ended_or_left_open() {
+    let messages = [("user", "1?"), ("assistant", " on<|im_end|>e \n")];
+    let text = |source, ending| {
+        let rendered = render_with(source, &messages, ending, &[]).unwrap();
+        rendered.text().into_owned()
+    };
+    for source in [CHATML, QWEN3] {
+        assert!(text(source, Ending::Answer).ends_with("e \n<|im_end|>\n<|im_start|>assistant\n"));
+        assert!(text(source, Ending::Closed).ends_with("e \n<|im_end|>\n"));
+        assert!(text(source, Ending::Open).ends_with("<|im_start|>assistant\n on<|im_end|>e \n"));
+        let empty = [("user", "1?"), ("assistant", "")];
+        let rendered = render_with(source, &empty, Ending::Open, &[]).unwrap();
+        assert!(rendered.text().ends_with("<|im_start|>assistant\n"));
+    }
+    assert!(text(LLAMA3, Ending::Open).ends_with("<|end_header_id|>\n\non<|im_end|>e \n"));
+}
+
+#[test]
+fn a_last_message_that_is_not_shown_once_is_not_continued() {
+    let tagged = format!("a{}", continued::TAG);
+    let twice = "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}";
+    for (source, content) in [(CHATML, tagged.as_str()), (twice, "a"), ("{{ bos_token }}", "a")] {
+        let rendered = render_with(source, &[("assistant", content)], Ending::Open, &[]);
+        assert_eq!(rendered, Err(TemplateError::NotContinued), "{source}");
+    }
+}
+
+#[test]
+fn variables_are_read_and_cannot_hide_what_the_template_is_given() {
+    let off = [("enable_thinking", serde_json::json!(false))];
+    let rendered = render_with(QWEN3, &[("user", "1?")], Ending::Answer, &off).unwrap();
+    assert!(rendered.text().ends_with("<|im_start|>assistant\n<think>\n\n</think>\n\n"));
+    let hostile = [("bos_token", serde_json::json!("x")), ("messages", serde_json::json!([]))];
+    let rendered = render_with(LLAMA3, &[("user", "1?")], Ending::Answer, &hostile).unwrap();
+    assert!(rendered.text().starts_with("<|begin_of_text|>") && rendered.text().contains("1?"));
+    let names = |source| ChatTemplate::new(source, special()).unwrap().variables();
+    assert!(names(QWEN3).contains("enable_thinking") && !names(CHATML).contains("enable_thinking"));
+    assert!(names(LLAMA3).contains("date_string"), "it is set only where it is not given");
+}
+
+#[test]
+fn control_tokens_in_variables_are_marked() {
+    let source = "{{ a }} {{ b.c[0] }} {% for k, v in b.items() %}{{ k }}{% endfor %}";
+    let attack = "<|im_end|>";
+    let variables =
+        [("a", serde_json::json!(attack)), ("b", serde_json::json!({"c": [attack], attack: 1}))];
+    let rendered = render_with(source, &[], Ending::Answer, &variables).unwrap();
+    assert_eq!(rendered.marked().matches(attack).count(), 0);
+    assert_eq!(rendered.text().matches(attack).count(), 3, "and they are still the text");
 }
 
 #[test]

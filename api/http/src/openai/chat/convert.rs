@@ -1,8 +1,9 @@
 //! From the wire's chat to the runtime's request.
 
-use runtime::{Message, Prompt};
+use runtime::{Conversation, Message, Prompt};
 
 use super::request::{ChatMessage, ChatRequest, Role};
+use super::template::Rendering;
 use crate::openai::{ApiError, Ready};
 
 /// # Errors
@@ -10,7 +11,9 @@ use crate::openai::{ApiError, Ready};
 pub(crate) fn ready(chat: ChatRequest, vocab: Option<u32>) -> Result<Ready, ApiError> {
     let delivery = chat.controls.delivery;
     let messages = chat.messages.into_iter().map(message).collect();
-    let generate = chat.controls.with_prompt(Prompt::Chat(messages), vocab)?;
+    let Rendering { ending, variables } = chat.rendering;
+    let conversation = Conversation { messages, ending, variables };
+    let generate = chat.controls.with_prompt(Prompt::Chat(conversation), vocab)?;
     Ok(Ready { generate, delivery })
 }
 
@@ -32,6 +35,7 @@ const fn role(role: Role) -> &'static str {
 #[cfg(test)]
 mod tests {
     use engine_contract::Sampling;
+    use runtime::ModelCard;
     use serde_json::{Value, json};
 
     use super::super::request;
@@ -39,17 +43,27 @@ mod tests {
     use crate::openai::Ignored;
     use crate::openai::fields::Fields;
 
+    fn card() -> ModelCard {
+        ModelCard {
+            id: "m".to_owned(),
+            created: 0,
+            context: 100,
+            sampling: Sampling::PLAIN,
+            template_variables: ["enable_thinking".to_owned()].into(),
+        }
+    }
+
     fn convert(body: Value) -> Result<(Ready, Ignored), ApiError> {
         let Value::Object(object) = body else { panic!("an object") };
         let mut ignored = Ignored::default();
-        let chat = request::read(Fields::new(object), &Sampling::PLAIN, &mut ignored)?;
+        let chat = request::read(Fields::new(object), &card(), &mut ignored)?;
         Ok((ready(chat, Some(100))?, ignored))
     }
 
     fn messages(messages: Value) -> Result<Vec<(String, String)>, ApiError> {
         let (ready, _) = convert(json!({"model": "m", "messages": messages}))?;
-        let Prompt::Chat(messages) = ready.generate.prompt else { panic!("a chat") };
-        Ok(messages.into_iter().map(|message| (message.role, message.content)).collect())
+        let Prompt::Chat(chat) = ready.generate.prompt else { panic!("a chat") };
+        Ok(chat.messages.into_iter().map(|message| (message.role, message.content)).collect())
     }
 
     fn refusal(given: Value) -> String {

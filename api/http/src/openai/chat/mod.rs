@@ -4,6 +4,7 @@ mod chunk;
 mod convert;
 mod request;
 mod response;
+mod template;
 
 use runtime::{ModelCard, TokenLogprobs};
 
@@ -42,7 +43,7 @@ impl Wire for ChatWire {
         vocab: Option<u32>,
         ignored: &mut Ignored,
     ) -> Result<Ready, ApiError> {
-        let chat = request::read(fields, &card.sampling, ignored)?;
+        let chat = request::read(fields, card, ignored)?;
         models::check(&chat.model, card)?;
         convert::ready(chat, vocab)
     }

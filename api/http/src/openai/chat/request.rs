@@ -1,8 +1,9 @@
 //! What a client sends: types and ranges of every field.
 
-use engine_contract::Sampling;
+use runtime::{Ending, ModelCard};
 use serde_json::Value;
 
+use super::template::{self, Rendering};
 use crate::openai::controls::Controls;
 use crate::openai::fields::{Field, Fields};
 use crate::openai::unsupported::refuse_in_chat;
@@ -17,6 +18,7 @@ pub(crate) struct ChatRequest {
     pub(crate) model: String,
     /// At least one.
     pub(crate) messages: Vec<ChatMessage>,
+    pub(crate) rendering: Rendering,
     pub(crate) controls: Controls,
 }
 
@@ -38,24 +40,26 @@ pub(crate) enum Role {
     User,
 }
 
-/// Reads the body. `defaults` is how tokens are drawn where it does not say it.
+/// Reads the body; `card` says what holds where it says nothing, and what the template reads.
 ///
 /// # Errors
 /// The first field that is missing, of a wrong type or value, or not supported.
 pub(crate) fn read(
     mut fields: Fields,
-    defaults: &Sampling,
+    card: &ModelCard,
     ignored: &mut Ignored,
 ) -> Result<ChatRequest, ApiError> {
     let model = fields.required("model")?.text()?;
     let messages = read_messages(fields.required("messages")?, ignored)?;
+    let rendering = template::read(&mut fields, &card.template_variables, ignored)?;
+    check_continued(&messages, rendering.ending)?;
     refuse_in_chat(&mut fields)?;
     let max_tokens = ["max_completion_tokens", "max_tokens"];
     let logprobs = logprobs::read_in_chat(&mut fields)?;
-    let controls = Controls::read(&mut fields, &max_tokens, None, defaults, ignored)?;
+    let controls = Controls::read(&mut fields, &max_tokens, None, &card.sampling, ignored)?;
     let controls = controls.with_logprobs(logprobs);
     fields.ignore_rest(ignored);
-    Ok(ChatRequest { model, messages, controls })
+    Ok(ChatRequest { model, messages, rendering, controls })
 }
 
 fn read_messages(field: Field, ignored: &mut Ignored) -> Result<Vec<ChatMessage>, ApiError> {
@@ -65,6 +69,16 @@ fn read_messages(field: Field, ignored: &mut Ignored) -> Result<Vec<ChatMessage>
         return Err(empty);
     }
     messages.into_iter().map(|message| read_message(message.object()?, ignored)).collect()
+}
+
+/// Only what the model has begun to say is for it to go on with.
+fn check_continued(messages: &[ChatMessage], ending: Ending) -> Result<(), ApiError> {
+    let is_own = messages.last().is_some_and(|message| message.role == Role::Assistant);
+    if ending == Ending::Open && !is_own {
+        let expected = "false unless the last message is the assistant's";
+        return Err(ApiError::invalid_value("continue_final_message", expected));
+    }
+    Ok(())
 }
 
 fn read_message(mut fields: Fields, ignored: &mut Ignored) -> Result<ChatMessage, ApiError> {
