@@ -28,7 +28,11 @@ impl Case {
         let step = dtypes.iter().map(|dtype| dtype.block_elements()).max().unwrap_or(1).max(8);
         let cols = step * between(1, 1 + 1200 / step, dice);
         let part = |&dtype| Weight::new(dtype, between(1, 150, dice), cols, dice);
-        let parts: Vec<_> = dtypes.iter().map(part).collect();
+        Self::of(dtypes.iter().map(part).collect(), rows, dice)
+    }
+
+    fn of(parts: Vec<Weight>, rows: usize, dice: &mut Dice) -> Self {
+        let cols = parts[0].cols;
         let outputs = parts.iter().map(|part| part.rows).sum();
         let bias = (dice.below(2) == 0).then(|| numbers(outputs, dice));
         Self { parts, bias, x: coarse(rows * cols, dice) }
@@ -89,6 +93,23 @@ fn products_with_parts_of_several_types() {
             let found = case.product(&mut cuda, &case.x);
             let expected = case.product(&mut plain, &case.x);
             near(&found, &expected, 3e-3, &format!("{rows} rows of {dtypes:?}"));
+            case.alone(&mut cuda, &found, dice);
+        }
+    }
+}
+
+/// Weights of the sizes that have kernels of their own for few rows.
+#[test]
+fn products_with_a_weight_as_large_as_a_real_one() {
+    let Some(mut cuda) = gpu() else { return };
+    let mut plain = Naive::new(Rounding::None);
+    let dice = &mut Dice::new(3);
+    for dtype in [DType::Bf16, DType::Q4K, DType::Q6K, DType::Q8_0] {
+        for (outputs, inputs) in [(5120, 2048), (2050, 4096)] {
+            let case = Case::of(vec![Weight::new(dtype, outputs, inputs, dice)], 13, dice);
+            let found = case.product(&mut cuda, &case.x);
+            let expected = case.product(&mut plain, &case.x);
+            near(&found, &expected, bound(dtype), &format!("{outputs} outputs of {dtype:?}"));
             case.alone(&mut cuda, &found, dice);
         }
     }
