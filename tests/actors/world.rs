@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use engine_contract::{EngineInfo, Sampling};
 use futures_core::Stream;
 use runtime::{
-    Config, Delta, Ends, Failure, FinishReason, Generate, Generation, Handle, Prompt, Runtime,
-    Status, Terms, Usage, Worker,
+    Config, Delta, Encoding, Ends, Failure, FinishReason, Generate, Generation, Handle, Prompt,
+    Runtime, Shown, Status, Terms, Usage, Worker,
 };
 use tests::bytes;
 use tests::fake::{Fake, Speech, info};
@@ -123,9 +123,11 @@ pub(crate) fn ask(text: &str) -> Generate {
         sampling: Sampling::GREEDY,
         max_tokens: None,
         min_tokens: 0,
+        encoding: Encoding::default(),
         stop: Vec::new(),
         stop_tokens: Vec::new(),
         ends: Ends::Heed,
+        shown: Shown::default(),
         terms: Terms::default(),
     }
 }

@@ -62,6 +62,7 @@ fn shared() -> Vec<Case> {
     wrong("guided_json", unsupported, json!([{}, "{}", false]));
     wrong("prompt_logprobs", unsupported, json!([1]));
     cases.extend(of_biases());
+    cases.extend(of_tokens());
     cases.extend([
         (json!({"stop": [""]}), "stop[0]", value),
         (json!({"stop": ""}), "stop", value),
@@ -82,6 +83,31 @@ fn shared() -> Vec<Case> {
         (json!({"model": 1}), "model", kind),
         (json!({"model": null}), "model", value),
     ]);
+    cases
+}
+
+fn of_tokens() -> Vec<Case> {
+    let (kind, value) = ("invalid_type", "invalid_value");
+    let flags = [
+        "add_special_tokens",
+        "include_stop_str_in_output",
+        "return_tokens_as_token_ids",
+        "skip_special_tokens",
+    ];
+    let wrong = [json!("true"), json!(1), json!([])];
+    let pairs = flags.iter().flat_map(|&flag| wrong.iter().map(move |wrong| (flag, wrong)));
+    let mut cases: Vec<Case> = pairs.map(|(flag, it)| (json!({flag: it}), flag, kind)).collect();
+    let field = "truncate_prompt_tokens";
+    for (wrong, code) in [
+        (json!("1"), kind),
+        (json!(1.5), kind),
+        (json!(true), kind),
+        (json!(0), value),
+        (json!(-2), value),
+        (json!(4_294_967_296_u64), value),
+    ] {
+        cases.push((json!({field: wrong}), field, code));
+    }
     cases
 }
 

@@ -320,7 +320,7 @@ impl Books {
         client.has_sampled = true;
         let may_stop = client.output.len() as u32 >= client.request.min_tokens;
         if may_stop && client.request.stop_tokens.contains(&token) {
-            return self.end(index, End::Finished(Finish::StopToken));
+            return self.end(index, End::Finished(Finish::StopToken(token)));
         }
         client.output.push(token);
         if client.output.len() as u32 == client.output_max {

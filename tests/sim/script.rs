@@ -137,7 +137,7 @@ pub(crate) fn isolated_run(request: &Request, output_max: u32) -> (Vec<TokenId>,
         let token = sample(history, position, request.sampling.seed);
         let may_stop = output.len() as u32 >= request.min_tokens;
         if may_stop && request.stop_tokens.contains(&token) {
-            return (output, Finish::StopToken);
+            return (output, Finish::StopToken(token));
         }
         history = extend(history, token);
         output.push(token);

@@ -14,18 +14,22 @@ use crate::tenancy::{Caller, Timeouts};
 pub struct Generate {
     /// The given text.
     pub prompt: Prompt,
+    /// How it becomes tokens.
+    pub encoding: Encoding,
     /// How tokens are drawn.
     pub sampling: Sampling,
     /// Most tokens to generate; `None` as many as the context holds.
     pub max_tokens: Option<u32>,
     /// Fewest tokens to generate before the model may end.
     pub min_tokens: u32,
-    /// Strings that end the output; none of them is part of it. None is empty.
+    /// Strings that end the output. None is empty.
     pub stop: Vec<String>,
     /// Tokens that end the output, besides the model's own.
     pub stop_tokens: Vec<TokenId>,
     /// Whether the model's own end tokens end the output.
     pub ends: Ends,
+    /// What of the output has text.
+    pub shown: Shown,
     /// On whose account, and by when.
     pub terms: Terms,
 }
@@ -41,6 +45,44 @@ pub struct Terms {
     pub priority: u8,
     /// The longest that it may take; its tenant's own timeouts hold as well.
     pub timeouts: Timeouts,
+}
+
+/// How a prompt becomes tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// Whether a text begins with the token that the vocabulary says prompts begin with.
+    pub begins: bool,
+    /// How much of a long prompt counts.
+    pub kept: Kept,
+}
+
+/// How much of a prompt counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it.
+    All,
+    /// As many of its last tokens as the context holds beside the output that is asked for.
+    Fitting,
+    /// So many of its last tokens, at least one.
+    Last(u32),
+}
+
+/// All of the prompt, begun as the vocabulary says.
+impl Default for Encoding {
+    fn default() -> Self {
+        Self { begins: true, kept: Kept::All }
+    }
+}
+
+/// What of the output has text, and what its tokens are called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Whether the stop string or the stop token that ends the output is part of it.
+    pub stop: bool,
+    /// Whether control tokens are shown as they are written.
+    pub control: bool,
+    /// Whether log-probabilities name tokens `token_id:N`, by their ids.
+    pub ids: bool,
 }
 
 /// Whether the model's own end tokens end the output.

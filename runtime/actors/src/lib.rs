@@ -34,8 +34,8 @@ use engine_contract::Executor;
 
 pub use config::{Config, ConfigError, FailurePolicy};
 pub use generate::{
-    Delta, Ends, Failure, FinishReason, Generate, NamedLogprob, Prompt, RateLimit, Refused, Terms,
-    TokenLogprobs, Usage,
+    Delta, Encoding, Ends, Failure, FinishReason, Generate, Kept, NamedLogprob, Prompt, RateLimit,
+    Refused, Shown, Terms, TokenLogprobs, Usage,
 };
 pub use handle::{Handle, Model, ModelCard, Runtime};
 pub use lifecycle::Status;

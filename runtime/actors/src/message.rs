@@ -19,7 +19,7 @@ use crate::open::Begun;
 use crate::session::SessionActor;
 use crate::telemetry::StepTiming;
 use crate::tenancy::Place;
-use crate::{Prompt, Refused};
+use crate::{Encoding, Prompt, Refused};
 
 /// Declares messages: a struct, and what its handler answers.
 macro_rules! messages {
@@ -81,6 +81,8 @@ messages! {
     Encode -> Result<Arc<[TokenId]>, Refused> {
         /// The prompt.
         prompt: Prompt,
+        /// How.
+        encoding: Encoding,
         /// Its place among the prompts that may wait here; given back when it is encoded.
         place: OwnedSemaphorePermit,
     }

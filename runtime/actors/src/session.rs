@@ -24,7 +24,7 @@ use crate::telemetry::{Outcome, Telemetry};
 use crate::tenancy::{Charge, Record};
 use crate::transcript::{Progress, Transcript};
 use crate::wiring::SESSION_MAILBOX;
-use crate::{Delta, Failure, FinishReason, Usage, UsageRecord, UsageSink};
+use crate::{Delta, Failure, FinishReason, Shown, Usage, UsageRecord, UsageSink};
 
 /// On whose account a session runs.
 pub(crate) struct Bill {
@@ -48,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) num_prompt: u32,
     /// Strings that end its output.
     pub(crate) stop: Vec<String>,
+    /// What of its output has text.
+    pub(crate) shown: Shown,
     /// Turns its tokens into text.
     pub(crate) tokenizer: Arc<Tokenizer>,
     /// Where its text goes.
@@ -73,6 +75,7 @@ pub(crate) struct SessionActor {
     id: RequestId,
     inlet: Inlet,
     transcript: Transcript,
+    shown: Shown,
     usage: Usage,
     life: Life,
     called: Tick,
@@ -106,7 +109,8 @@ impl SessionActor {
         Self {
             id: parts.id,
             inlet: parts.inlet,
-            transcript: Transcript::new(parts.tokenizer, parts.stop),
+            transcript: Transcript::new(parts.tokenizer, parts.stop, parts.shown),
+            shown: parts.shown,
             usage: Usage { prompt: parts.num_prompt, cached: 0, output: 0 },
             life: Life::Open,
             called: parts.called,
@@ -164,7 +168,7 @@ impl SessionActor {
                 CancelCause::Disconnect | CancelCause::Stall | CancelCause::StopString,
             ) => {}
             End::DeadlinePassed(Deadline::Whole) if self.usage.output > 0 => {
-                self.finish_with(|_| FinishReason::Timeout, now);
+                self.finish_with(None, |_| FinishReason::Timeout, now);
             }
             End::DeadlinePassed(_) => self.fail(Failure::DeadlinePassed, now),
             End::EngineFailed => self.fail(Failure::Engine, now),
@@ -173,22 +177,32 @@ impl SessionActor {
     }
 
     fn hear_finish(&mut self, finish: Finish, now: Tick) {
-        if finish == Finish::StopToken {
+        let mut shown = None;
+        if let Finish::StopToken(token) = finish {
+            shown = self.shown.stop.then_some(token);
             // It is not delivered, and counts.
             self.usage.output += 1;
             self.telemetry.requests.output_tokens.inc();
             self.bill.tenant.metrics.output(1);
         }
         let finish = |held_back| match (finish, held_back) {
-            (Finish::StopToken, _) | (Finish::Length, Progress::Stopped) => FinishReason::Stop,
+            (Finish::StopToken(_), _) | (Finish::Length, Progress::Stopped) => FinishReason::Stop,
             (Finish::Length, Progress::More) => FinishReason::Length,
         };
-        self.finish_with(finish, now);
+        self.finish_with(shown, finish, now);
     }
 
-    /// Says what was held back, and then the end.
-    fn finish_with(&mut self, finish: impl FnOnce(Progress) -> FinishReason, now: Tick) {
+    /// Says what was held back, with the token that ended it where that is shown, and then the end.
+    fn finish_with(
+        &mut self,
+        shown: Option<TokenId>,
+        finish: impl FnOnce(Progress) -> FinishReason,
+        now: Tick,
+    ) {
         self.text.clear();
+        if let Some(token) = shown {
+            self.transcript.push(token, &mut self.text);
+        }
         let held_back = self.transcript.finish(&mut self.text);
         self.inlet.push(&self.text, 0, None, now);
         self.finish(finish(held_back), now);

@@ -9,7 +9,7 @@ use actix::{Actor, Handler, SyncContext};
 use engine_contract::TokenId;
 
 use crate::message::Encode;
-use crate::{Model, Prompt, Refused};
+use crate::{Encoding, Kept, Model, Prompt, Refused};
 
 /// One of the threads that encode.
 pub(crate) struct TokenizerActor {
@@ -31,8 +31,8 @@ impl Handler<Encode> for TokenizerActor {
     type Result = Result<Arc<[TokenId]>, Refused>;
 
     fn handle(&mut self, encode: Encode, _ctx: &mut Self::Context) -> Self::Result {
-        let Encode { prompt, place } = encode;
-        let tokens = self::encode(&self.model, &prompt);
+        let Encode { prompt, encoding, place } = encode;
+        let tokens = self::encode(&self.model, &prompt, encoding);
         drop(place);
         tokens
     }
@@ -45,8 +45,12 @@ impl Handler<Encode> for TokenizerActor {
 ///
 /// # Errors
 /// No chat template, or one that refuses the conversation.
-pub(crate) fn encode(model: &Model, prompt: &Prompt) -> Result<Arc<[TokenId]>, Refused> {
-    catch_unwind(AssertUnwindSafe(|| tokens(model, prompt))).unwrap_or_else(|_| {
+pub(crate) fn encode(
+    model: &Model,
+    prompt: &Prompt,
+    encoding: Encoding,
+) -> Result<Arc<[TokenId]>, Refused> {
+    catch_unwind(AssertUnwindSafe(|| tokens(model, prompt, encoding))).unwrap_or_else(|_| {
         tracing::error!("encoding a prompt panicked");
         Err(Refused::Unavailable)
     })
@@ -61,17 +65,33 @@ pub(crate) fn text_bytes(prompt: &Prompt) -> usize {
     }
 }
 
-fn tokens(model: &Model, prompt: &Prompt) -> Result<Arc<[TokenId]>, Refused> {
+fn tokens(model: &Model, prompt: &Prompt, encoding: Encoding) -> Result<Arc<[TokenId]>, Refused> {
     let tokenizer = &model.tokenizer;
     let ids = match prompt {
         Prompt::Chat(conversation) => {
             let template = model.template.as_ref().ok_or(Refused::NoChatTemplate)?;
             let rendered = template.render(conversation);
             let rendered = rendered.map_err(|error| Refused::Template(error.to_string()))?;
-            tokenizer.encode_rendered(&rendered)
+            match encoding.begins {
+                true => tokenizer.encode_rendered(&rendered),
+                false => tokenizer.encode_rendered_alone(&rendered),
+            }
         }
-        Prompt::Text(text) => tokenizer.encode_text(text),
-        Prompt::Tokens(tokens) => return Ok(Arc::clone(tokens)),
+        Prompt::Text(text) if encoding.begins => tokenizer.encode_text(text),
+        Prompt::Text(text) => tokenizer.encode_text_alone(text),
+        Prompt::Tokens(tokens) => {
+            let last = last(tokens, encoding.kept);
+            let is_all = last.len() == tokens.len();
+            return Ok(if is_all { Arc::clone(tokens) } else { last.into() });
+        }
     };
-    Ok(ids.into_iter().map(TokenId).collect())
+    Ok(last(&ids, encoding.kept).iter().copied().map(TokenId).collect())
+}
+
+/// The worker, which knows the context, has said how many tokens fit.
+fn last<T>(tokens: &[T], kept: Kept) -> &[T] {
+    match kept {
+        Kept::All | Kept::Fitting => tokens,
+        Kept::Last(max) => &tokens[tokens.len().saturating_sub(max as usize)..],
+    }
 }

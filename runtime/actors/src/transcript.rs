@@ -4,17 +4,26 @@
 use std::sync::Arc;
 
 use engine_contract::{Logprobs, TokenId};
-use runtime_text::{Detokenizer, StopMatcher, Tokenizer};
+use runtime_text::{Control, Detokenizer, StopMatcher, Tokenizer};
 
-use crate::{NamedLogprob, TokenLogprobs};
+use crate::{NamedLogprob, Shown, TokenLogprobs};
 
 /// The text of one output so far, as far as it is undecided.
 pub(crate) struct Transcript {
     tokenizer: Arc<Tokenizer>,
     detokenizer: Detokenizer,
     stops: StopMatcher,
+    names: Names,
     /// What one token completes; kept for its memory.
     piece: String,
+}
+
+/// What tokens are called beside their log-probabilities.
+#[derive(Clone, Copy)]
+enum Names {
+    /// `token_id:N`
+    Ids,
+    Texts,
 }
 
 /// Whether an output goes on.
@@ -28,11 +37,14 @@ pub(crate) enum Progress {
 
 impl Transcript {
     /// An empty one that ends at any of `stops`.
-    pub(crate) fn new(tokenizer: Arc<Tokenizer>, stops: Vec<String>) -> Self {
+    pub(crate) fn new(tokenizer: Arc<Tokenizer>, stops: Vec<String>, shown: Shown) -> Self {
+        let control = if shown.control { Control::Shown } else { Control::Hidden };
+        let stops = StopMatcher::new(stops);
         Self {
-            detokenizer: Detokenizer::new(Arc::clone(&tokenizer)),
+            detokenizer: Detokenizer::new(Arc::clone(&tokenizer), control),
             tokenizer,
-            stops: StopMatcher::new(stops),
+            stops: if shown.stop { stops.showing_found() } else { stops },
+            names: if shown.ids { Names::Ids } else { Names::Texts },
             piece: String::new(),
         }
     }
@@ -58,7 +70,10 @@ impl Transcript {
     /// Says by name how likely a token was.
     pub(crate) fn name(&self, drawn: TokenId, logprobs: &Logprobs) -> TokenLogprobs {
         let named = |token: TokenId, logprob| {
-            let name = self.tokenizer.token_name(token.0).to_vec();
+            let name = match self.names {
+                Names::Ids => format!("token_id:{token}").into_bytes(),
+                Names::Texts => self.tokenizer.token_name(token.0).to_vec(),
+            };
             NamedLogprob { name, logprob }
         };
         let top = logprobs.top.iter().map(|one| named(one.token, one.logprob));

@@ -24,7 +24,7 @@ use crate::outbox::{Outlet, outbox};
 use crate::session::{self, Bill, SessionActor};
 use crate::tenancy::{Charge, Place};
 use crate::tokenizer::{encode, text_bytes};
-use crate::{Caller, Delta, Ends, Generate, Prompt, Refused, Terms};
+use crate::{Caller, Delta, Encoding, Ends, Generate, Kept, Prompt, Refused, Shown, Terms};
 
 /// Generates on the arbiter that it was made on. Copies are the same worker.
 #[derive(Clone)]
@@ -113,9 +113,9 @@ impl Inner {
         let wires = self.handle.wires();
         let place = Place::take(caller.member(), wires.config.rows_max)?;
         let mut charge = Charge::of_request(caller.member(), wires.clock)?;
-        let Generate { prompt, sampling, max_tokens, min_tokens, stop, stop_tokens, ends, terms } =
+        let Generate { prompt, sampling, max_tokens, min_tokens, stop_tokens, ends, terms, .. } =
             generate;
-        let prompt = self.encode(prompt).await?;
+        let prompt = self.encode(prompt, self.fitting(generate.encoding, max_tokens)).await?;
         self.check_tokens(&prompt, &sampling)?;
         // Who names no limit pays for what comes when it has come.
         let asked = max_tokens.map_or(0, |asked| self.max_tokens(Some(asked), prompt.len()));
@@ -137,7 +137,7 @@ impl Inner {
         let sink = wires.usage.get().cloned();
         let bill = Bill { name: terms.name, tenant, charge, begun, sink };
         let Submitted { generation, verdict } =
-            self.submit(request, stop, (called, place), bill)?;
+            self.submit(request, (generate.stop, generate.shown), (called, place), bill)?;
         // A scheduler that drops the question is stopping.
         match verdict.await.unwrap_or(Err(Refused::Unavailable)) {
             Ok(()) => Ok(generation),
@@ -168,15 +168,26 @@ impl Inner {
         Rejected::QueueFull { waiting, bound, retry_after_us }.into()
     }
 
-    async fn encode(&self, prompt: Prompt) -> Result<Arc<[TokenId]>, Refused> {
+    /// The same, with how many tokens fit beside the output, if that is what counts.
+    fn fitting(&self, encoding: Encoding, max_tokens: Option<u32>) -> Encoding {
+        match (encoding.kept, self.handle.engine_info()) {
+            (Kept::Fitting, Some(info)) => {
+                let room = info.context.saturating_sub(max_tokens.unwrap_or(1)).max(1);
+                Encoding { kept: Kept::Last(room), ..encoding }
+            }
+            _ => encoding,
+        }
+    }
+
+    async fn encode(&self, prompt: Prompt, encoding: Encoding) -> Result<Arc<[TokenId]>, Refused> {
         let wires = self.handle.wires();
         if text_bytes(&prompt) <= wires.config.encode_inline_bytes_max {
-            return encode(&wires.model, &prompt);
+            return encode(&wires.model, &prompt, encoding);
         }
         let Ok(place) = Arc::clone(&wires.encode_places).try_acquire_owned() else {
             return Err(self.full(wires.config.waiting_max));
         };
-        let encoding = wires.encoders.send(Encode { prompt, place });
+        let encoding = wires.encoders.send(Encode { prompt, encoding, place });
         encoding.await.unwrap_or(Err(Refused::Unavailable))
     }
 
@@ -218,7 +229,7 @@ impl Inner {
     fn submit(
         &self,
         request: Request,
-        stop: Vec<String>,
+        (stop, shown): (Vec<String>, Shown),
         (called, place): (Tick, Place),
         bill: Bill,
     ) -> Result<Submitted, Refused> {
@@ -230,6 +241,7 @@ impl Inner {
             id: request.id,
             num_prompt,
             stop,
+            shown,
             tokenizer: Arc::clone(&wires.model.tokenizer),
             inlet,
             called,

@@ -318,7 +318,7 @@ impl Scheduler {
             self.roster[tenant].sums.output += 1;
         }
         match taken {
-            Taken::Dropped => self.close(key, End::Finished(Finish::StopToken)),
+            Taken::Dropped => self.close(key, End::Finished(Finish::StopToken(token))),
             Taken::Kept => {}
             Taken::Last => self.close(key, End::Finished(Finish::Length)),
         }

@@ -64,6 +64,6 @@ pub enum Deadline {
 pub enum Finish {
     /// As many tokens as were asked for, or as the context holds.
     Length,
-    /// A stop token.
-    StopToken,
+    /// This stop token, which is not among the tokens of any update.
+    StopToken(TokenId),
 }

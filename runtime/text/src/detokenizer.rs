@@ -13,18 +13,32 @@ use crate::Tokenizer;
 pub struct Detokenizer {
     tokenizer: Arc<Tokenizer>,
     tail: Vec<u8>,
+    control: Control,
+}
+
+/// Whether control tokens have text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    /// They have none.
+    #[default]
+    Hidden,
+    /// They are shown as they are written.
+    Shown,
 }
 
 impl Detokenizer {
     /// A detokeniser at the beginning of an output.
-    pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, tail: Vec::new() }
+    pub fn new(tokenizer: Arc<Tokenizer>, control: Control) -> Self {
+        Self { tokenizer, tail: Vec::new(), control }
     }
 
-    /// Appends to `out` the text that `id` completes. Control tokens and ids outside the vocabulary
-    /// have no text.
+    /// Appends to `out` the text that `id` completes. Ids outside the vocabulary have no text.
     pub fn push(&mut self, id: u32, out: &mut String) {
-        self.tail.extend_from_slice(self.tokenizer.token_bytes(id));
+        let bytes = match self.control {
+            Control::Hidden => self.tokenizer.token_bytes(id),
+            Control::Shown => self.tokenizer.token_name(id),
+        };
+        self.tail.extend_from_slice(bytes);
         take_complete(&mut self.tail, out);
     }
 

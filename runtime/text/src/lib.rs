@@ -19,7 +19,7 @@ mod tokenizer;
 mod vocabulary;
 
 pub use conversation::{Conversation, Ending};
-pub use detokenizer::Detokenizer;
+pub use detokenizer::{Control, Detokenizer};
 pub use error::{TemplateError, TokenizerError};
 pub use mark::Rendered;
 pub use message::Message;

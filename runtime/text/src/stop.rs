@@ -13,19 +13,26 @@ pub struct StopMatcher {
     needles: Vec<Needle>,
     held: String,
     found: Option<usize>,
+    shows_found: bool,
 }
 
 impl StopMatcher {
     /// Watches for `stops`. An empty string never matches.
     pub fn new(stops: Vec<String>) -> Self {
         let needles = stops.into_iter().map(Needle::new).collect();
-        Self { needles, held: String::new(), found: None }
+        Self { needles, held: String::new(), found: None, shows_found: false }
+    }
+
+    /// The same, but the stop string that is found is part of what goes out.
+    #[must_use]
+    pub fn showing_found(self) -> Self {
+        Self { shows_found: true, ..self }
     }
 
     /// Takes more text, and appends to `out` what is surely not part of a stop string.
     ///
-    /// `Some(which)` once stop string number `which` is complete: the text before it has been
-    /// appended, and nothing is from then on.
+    /// `Some(which)` once stop string number `which` is complete: the text before it, or up to its
+    /// end, has been appended, and nothing is from then on.
     pub fn push(&mut self, text: &str, out: &mut String) -> Option<usize> {
         if self.found.is_some() {
             return self.found;
@@ -35,7 +42,8 @@ impl StopMatcher {
         for (index, byte) in text.bytes().enumerate() {
             if let Some(which) = self.step(byte) {
                 let end = before + index + 1;
-                out.push_str(&self.held[..end - self.needles[which].len()]);
+                let hidden = if self.shows_found { 0 } else { self.needles[which].len() };
+                out.push_str(&self.held[..end - hidden]);
                 self.held = String::new();
                 self.found = Some(which);
                 return self.found;

@@ -92,27 +92,38 @@ impl Tokenizer {
     /// The tokens of a raw prompt. Control tokens written out in it are control tokens. It begins
     /// with BOS, once, if the vocabulary says that prompts do.
     pub fn encode_text(&self, text: &str) -> Vec<u32> {
-        let mut ids = self.beginning();
+        self.begun(self.encode_text_alone(text))
+    }
+
+    /// The tokens of a raw prompt as in [`Self::encode_text`], and no other before them.
+    pub fn encode_text_alone(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
         for part in self.control.split(text) {
             match part {
                 Part::Text(text) => self.encode_stretch(text, &mut ids),
                 Part::Token(id) => ids.push(id),
             }
         }
-        self.drop_second_bos(ids)
+        ids
     }
 
     /// The tokens of a rendered conversation. Control tokens are parsed in the template's own text
     /// only; what the messages say is text. BOS as in [`Self::encode_text`].
     pub fn encode_rendered(&self, rendered: &Rendered) -> Vec<u32> {
-        let mut ids = self.beginning();
+        self.begun(self.encode_rendered_alone(rendered))
+    }
+
+    /// The tokens of a rendered conversation as in [`Self::encode_rendered`], and no other before
+    /// them.
+    pub fn encode_rendered_alone(&self, rendered: &Rendered) -> Vec<u32> {
+        let mut ids = Vec::new();
         for part in self.markable.split(rendered.marked()) {
             match part {
                 Part::Text(marked) => self.encode_stretch(&unmark(marked), &mut ids),
                 Part::Token(id) => ids.push(id),
             }
         }
-        self.drop_second_bos(ids)
+        ids
     }
 
     /// Number of tokens; every id is below it.
@@ -151,14 +162,10 @@ impl Tokenizer {
         }
     }
 
-    fn beginning(&self) -> Vec<u32> {
-        self.bos.filter(|_| self.add_bos).into_iter().collect()
-    }
-
     /// A prompt that writes BOS out itself needs no other.
-    fn drop_second_bos(&self, mut ids: Vec<u32>) -> Vec<u32> {
-        if self.add_bos && ids.len() > 1 && Some(ids[1]) == self.bos {
-            ids.remove(0);
+    fn begun(&self, mut ids: Vec<u32>) -> Vec<u32> {
+        if let Some(bos) = self.bos.filter(|bos| self.add_bos && ids.first() != Some(bos)) {
+            ids.insert(0, bos);
         }
         ids
     }

@@ -2,12 +2,12 @@
 //! sent.
 
 use engine_contract::{Sampling, TokenId};
-use runtime::{Ends, Generate, Prompt, Terms};
+use runtime::{Encoding, Ends, Generate, Prompt, Shown, Terms};
 use serde_json::Value;
 
 use super::fields::{Field, Fields};
 use super::urgency::Urgency;
-use super::{ApiError, Ignored, sampling};
+use super::{ApiError, Ignored, sampling, tokens};
 
 const STOP_STRINGS_MAX: usize = 16;
 const STOP_STRING_BYTES_MAX: usize = 1 << 10;
@@ -23,6 +23,8 @@ pub(crate) struct Controls {
     stop: Vec<String>,
     stop_tokens: Vec<TokenId>,
     ends: Ends,
+    encoding: Encoding,
+    shown: Shown,
     urgency: Urgency,
 }
 
@@ -69,6 +71,8 @@ impl Controls {
                 Some(true) => Ends::Ignore,
                 Some(false) | None => Ends::Heed,
             },
+            encoding: tokens::read_encoding(fields)?,
+            shown: tokens::read_shown(fields)?,
             urgency: Urgency::read(fields)?,
         })
     }
@@ -94,12 +98,14 @@ impl Controls {
         let Urgency { priority, timeouts } = self.urgency;
         Ok(Generate {
             prompt,
+            encoding: self.encoding,
             sampling: self.sampling,
             max_tokens: self.max_tokens,
             min_tokens: self.min_tokens,
             stop: self.stop,
             stop_tokens: self.stop_tokens,
             ends: self.ends,
+            shown: self.shown,
             terms: Terms { priority, timeouts, ..Terms::default() },
         })
     }
@@ -202,6 +208,7 @@ fn read_stop_tokens(fields: &mut Fields) -> Result<Vec<TokenId>, ApiError> {
 #[cfg(test)]
 mod tests {
     use engine_contract::Bias;
+    use runtime::Kept;
     use serde_json::json;
 
     use super::*;
@@ -234,6 +241,8 @@ mod tests {
             stop: Vec::new(),
             stop_tokens: Vec::new(),
             ends: Ends::Heed,
+            encoding: Encoding::default(),
+            shown: Shown::default(),
             urgency: Urgency::default(),
         };
         assert_eq!(controls, expected);
@@ -263,6 +272,9 @@ mod tests {
             "ignore_eos": true, "stream": true, "stream_options": {"include_usage": true},
             "repetition_penalty": 1.5, "frequency_penalty": -2, "presence_penalty": 0.25,
             "logit_bias": {"10": 0.5, "9": -100, "3": null},
+            "add_special_tokens": false, "truncate_prompt_tokens": 7,
+            "include_stop_str_in_output": true, "skip_special_tokens": false,
+            "return_tokens_as_token_ids": true,
         }));
         let bias = |token, bias| Bias { token: TokenId(token), bias };
         let sampling = Sampling {
@@ -285,6 +297,8 @@ mod tests {
             stop: vec!["a".to_owned(), "b".to_owned()],
             stop_tokens: vec![TokenId(3)],
             ends: Ends::Ignore,
+            encoding: Encoding { begins: false, kept: Kept::Last(7) },
+            shown: Shown { stop: true, control: true, ids: true },
             urgency: Urgency::default(),
         };
         assert_eq!(controls.unwrap(), expected);

@@ -12,6 +12,7 @@ mod ignored;
 mod json;
 mod logprobs;
 mod sampling;
+mod tokens;
 mod unsupported;
 mod urgency;
 mod usage;

@@ -21,12 +21,10 @@ enum Off {
     Number(f64),
     /// A response format of plain text.
     TextFormat,
-    True,
     Words(&'static [&'static str]),
 }
 
 const SHARED: &[(&str, Off)] = &[
-    ("add_special_tokens", Off::True),
     ("allowed_token_ids", Off::Empty),
     ("bad_words", Off::Empty),
     ("best_of", Off::Number(1.0)),
@@ -38,7 +36,6 @@ const SHARED: &[(&str, Off)] = &[
     ("guided_json", Off::Never),
     ("guided_regex", Off::Never),
     ("guided_whitespace_pattern", Off::Never),
-    ("include_stop_str_in_output", Off::False),
     ("json_schema", Off::Never),
     ("kv_transfer_params", Off::Never),
     ("length_penalty", Off::Number(1.0)),
@@ -47,10 +44,7 @@ const SHARED: &[(&str, Off)] = &[
     ("prompt_logprobs", Off::Never),
     ("response_format", Off::TextFormat),
     ("return_token_ids", Off::False),
-    ("return_tokens_as_token_ids", Off::False),
-    ("skip_special_tokens", Off::True),
     ("structured_outputs", Off::Never),
-    ("truncate_prompt_tokens", Off::Never),
     ("typical_p", Off::Number(1.0)),
     ("use_beam_search", Off::False),
 ];
@@ -111,7 +105,6 @@ impl Off {
             Self::Never => Ok(false),
             Self::Number(off) => field.number(f64::MIN, f64::MAX).map(|number| number == off),
             Self::TextFormat => Ok(field.value().get("type").is_some_and(|kind| kind == "text")),
-            Self::True => field.flag(),
             Self::Words(words) => Ok(is_among(field.value(), words)),
         }
     }
@@ -171,7 +164,6 @@ mod tests {
             ("guided_json", json!({})),
             ("modalities", json!(["text", "audio"])),
             ("chat_template", json!("{{ 7 * 7 }}")),
-            ("truncate_prompt_tokens", json!(1)),
         ] {
             let message = format!("`{name}` is not supported by this server; leave it out");
             assert_eq!(refusal(json!({name: value})), Some(message));

@@ -7,7 +7,9 @@ use actix_rt::System;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use engine_contract::Sampling;
 use futures_core::Stream as _;
-use runtime::{Delta, Ends, Failure, Generation, Handle, Prompt, Runtime, Status, Terms};
+use runtime::{
+    Delta, Encoding, Ends, Failure, Generation, Handle, Prompt, Runtime, Shown, Status, Terms,
+};
 use runtime_text::Message;
 
 use crate::assemble::{Assembled, assemble};
@@ -65,9 +67,11 @@ fn generate(options: &Generate, prompt: Prompt) -> runtime::Generate {
         },
         max_tokens: Some(options.max_tokens),
         min_tokens: 0,
+        encoding: Encoding::default(),
         stop: Vec::new(),
         stop_tokens: Vec::new(),
         ends: Ends::Heed,
+        shown: Shown::default(),
         terms: Terms::default(),
     }
 }

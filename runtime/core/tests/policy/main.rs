@@ -65,7 +65,7 @@ fn two_steps_are_in_flight_and_a_stop_costs_one_row() {
             step 2   a:1d* b:1d*                    stop=empty
             step 3   a:1d* b:1d*                    stop=empty
             step 4   a:1d* b:1d*                    stop=empty
-                     a Finished(StopToken)
+                     a Finished(StopToken(t999))
                      b Finished(Length)
         "#]],
     );

@@ -38,6 +38,17 @@ fn piecewise(stops: &[String], pieces: &[String]) -> (String, Option<usize>, usi
 }
 
 #[test]
+fn a_stop_string_is_shown_where_that_is_asked_for() {
+    for pieces in [&["ab|", "|cd|"][..], &["ab||cd"], &["a", "b", "|", "|", "c"]] {
+        let mut matcher = StopMatcher::new(vec!["||".to_owned()]).showing_found();
+        let mut out = String::new();
+        let found: Vec<_> = pieces.iter().map(|piece| matcher.push(piece, &mut out)).collect();
+        matcher.finish(&mut out);
+        assert_eq!((out.as_str(), found.last()), ("ab||", Some(&Some(0))));
+    }
+}
+
+#[test]
 fn a_stop_string_is_found_across_pieces_and_left_out() {
     let mut matcher = StopMatcher::new(vec!["\n\nUser:".to_owned()]);
     let mut out = String::new();

@@ -105,6 +105,9 @@ fn bos_begins_a_prompt_once() {
     assert_eq!(tokenizer.encode_text("ab"), [256, 259]);
     assert_eq!(tokenizer.encode_text(""), [256]);
     assert_eq!(tokenizer.encode_text("<s>ab"), [256, 259]);
+    assert_eq!(tokenizer.encode_text_alone("ab"), [259]);
+    assert_eq!(tokenizer.encode_text_alone("<s>ab"), [256, 259]);
+    assert_eq!(tokenizer.encode_rendered_alone(&Rendered::new("ab".to_owned())), [259]);
     assert_eq!(tokenizer.encode_rendered(&Rendered::new("<s>ab".to_owned())), [256, 259]);
     assert_eq!(build(small()).encode_text("ab"), [259]);
 }
