@@ -1,11 +1,12 @@
 //! Fields that change the prompt, or what is shown of the output.
 
+use expect_test::expect;
 use serde_json::{Value, json};
 use tests::bytes::CONTEXT;
 use tests::fake::says;
 
 use crate::harness::{MODEL, World};
-use crate::transcript::{CHAT, COMPLETIONS, messages};
+use crate::transcript::{CHAT, COMPLETIONS, check, messages};
 
 /// The fields of one request, and the prompt's tokens that they make.
 fn prompt_tokens(world: &World, path: &str, fields: &Value) -> Value {
@@ -110,4 +111,146 @@ fn log_probabilities_name_tokens_by_their_ids_where_that_is_asked_for() {
     let logprobs = &choice(&world, &fields)["logprobs"];
     assert_eq!(logprobs["tokens"], json!(["token_id:97", "token_id:98"]));
     assert!(logprobs["top_logprobs"][0]["token_id:97"].is_number(), "{logprobs}");
+}
+
+#[test]
+fn a_chat_streams_tokens() {
+    check(
+        CHAT,
+        &json!({"messages": messages(), "stream": true, "max_tokens": 2, "return_token_ids": true}),
+        expect![[r#"
+            HTTP/1.1 200 OK\r\n
+            cache-control: no-cache\r\n
+            connection: close\r\n
+            content-type: text/event-stream\r\n
+            date: DATE\r\n
+            transfer-encoding: chunked\r\n
+            x-accel-buffering: no\r\n
+            x-request-id: mine-1\r\n
+            \r\n
+            16D\r\n
+            data: {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":[256,117,115,101,114,10,104,105,257,10,256,97,115,115,105,115,116,97,110,116,10]}\n
+            \n
+            \r\n
+            108\r\n
+            data: {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"index":0,"delta":{"content":"H"},"logprobs":null,"finish_reason":null,"token_ids":[72]}]}\n
+            \n
+            \r\n
+            10B\r\n
+            data: {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"index":0,"delta":{"content":"�"},"logprobs":null,"finish_reason":null,"token_ids":[195]}]}\n
+            \n
+            \r\n
+            EE\r\n
+            data: {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}]}\n
+            \n
+            \r\n
+            E\r\n
+            data: [DONE]\n
+            \n
+            \r\n
+            0\r\n
+            \r\n
+        "#]],
+    );
+}
+
+#[test]
+fn a_chat_is_answered_with_tokens() {
+    check(CHAT, &json!({"messages": messages(), "return_token_ids": true}), expect![[r#"
+        HTTP/1.1 200 OK\r\n
+        connection: close\r\n
+        content-length: 543\r\n
+        content-type: application/json\r\n
+        date: DATE\r\n
+        x-request-id: mine-1\r\n
+        \r\n
+        {"id":"chatcmpl-ID","object":"chat.completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"index":0,"message":{"role":"assistant","content":"Hé, you!","refusal":null},"logprobs":null,"finish_reason":"stop","token_ids":[72,195,169,44,32,121,111,117,33,257]}],"usage":{"prompt_tokens":21,"completion_tokens":10,"total_tokens":31,"prompt_tokens_details":{"cached_tokens":0}},"prompt_token_ids":[256,117,115,101,114,10,104,105,257,10,256,97,115,115,105,115,116,97,110,116,10]}
+    "#]]);
+}
+
+#[test]
+fn a_completion_streams_tokens() {
+    check(
+        COMPLETIONS,
+        &json!({"prompt": "hi", "stream": true, "return_token_ids": true}),
+        expect![[r#"
+            HTTP/1.1 200 OK\r\n
+            cache-control: no-cache\r\n
+            connection: close\r\n
+            content-type: text/event-stream\r\n
+            date: DATE\r\n
+            transfer-encoding: chunked\r\n
+            x-accel-buffering: no\r\n
+            x-request-id: mine-1\r\n
+            \r\n
+            10B\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"","index":0,"logprobs":null,"finish_reason":null,"prompt_token_ids":[104,105],"token_ids":[]}]}\n
+            \n
+            \r\n
+            F1\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"H","index":0,"logprobs":null,"finish_reason":null,"token_ids":[72]}]}\n
+            \n
+            \r\n
+            F7\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"é","index":0,"logprobs":null,"finish_reason":null,"token_ids":[195,169]}]}\n
+            \n
+            \r\n
+            F1\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":",","index":0,"logprobs":null,"finish_reason":null,"token_ids":[44]}]}\n
+            \n
+            \r\n
+            F1\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":" ","index":0,"logprobs":null,"finish_reason":null,"token_ids":[32]}]}\n
+            \n
+            \r\n
+            F2\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"y","index":0,"logprobs":null,"finish_reason":null,"token_ids":[121]}]}\n
+            \n
+            \r\n
+            F2\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"o","index":0,"logprobs":null,"finish_reason":null,"token_ids":[111]}]}\n
+            \n
+            \r\n
+            F2\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"u","index":0,"logprobs":null,"finish_reason":null,"token_ids":[117]}]}\n
+            \n
+            \r\n
+            F1\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"!","index":0,"logprobs":null,"finish_reason":null,"token_ids":[33]}]}\n
+            \n
+            \r\n
+            F1\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"","index":0,"logprobs":null,"finish_reason":null,"token_ids":[257]}]}\n
+            \n
+            \r\n
+            E1\r\n
+            data: {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"","index":0,"logprobs":null,"finish_reason":"stop"}]}\n
+            \n
+            \r\n
+            E\r\n
+            data: [DONE]\n
+            \n
+            \r\n
+            0\r\n
+            \r\n
+        "#]],
+    );
+}
+
+#[test]
+fn a_completion_is_answered_with_tokens() {
+    check(
+        COMPLETIONS,
+        &json!({"prompt": "hi", "max_tokens": 3, "return_token_ids": true}),
+        expect![[r#"
+            HTTP/1.1 200 OK\r\n
+            connection: close\r\n
+            content-length: 387\r\n
+            content-type: application/json\r\n
+            date: DATE\r\n
+            x-request-id: mine-1\r\n
+            \r\n
+            {"id":"cmpl-ID","object":"text_completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"text":"Hé","index":0,"logprobs":null,"finish_reason":"length","token_ids":[72,195,169],"prompt_token_ids":[104,105]}],"usage":{"prompt_tokens":2,"completion_tokens":3,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":0}}}
+        "#]],
+    );
 }

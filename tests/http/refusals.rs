@@ -91,6 +91,7 @@ fn of_tokens() -> Vec<Case> {
     let flags = [
         "add_special_tokens",
         "include_stop_str_in_output",
+        "return_token_ids",
         "return_tokens_as_token_ids",
         "skip_special_tokens",
     ];

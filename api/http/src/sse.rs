@@ -78,12 +78,12 @@ impl<S: Stream<Item = Delta> + Unpin, W: Wire> Events<S, W> {
 
     fn hear(&mut self, delta: Delta) {
         match delta {
-            Delta::Text { text, num_tokens, logprobs } => {
+            Delta::Text { text, num_tokens, logprobs, tokens } => {
                 self.access.heard(num_tokens);
                 self.open();
-                if !text.is_empty() || !logprobs.is_empty() {
+                if !text.is_empty() || !logprobs.is_empty() || !tokens.is_empty() {
                     let logprobs = W::logprobs(&logprobs, &mut self.written);
-                    self.due.push_back(self.frame.text::<W>(&text, &logprobs));
+                    self.due.push_back(self.frame.text::<W>(&text, &logprobs, &tokens));
                 }
             }
             Delta::End { finish, usage } => {

@@ -75,6 +75,7 @@ impl Default for Encoding {
 }
 
 /// What of the output has text, and what its tokens are called.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
     /// Whether the stop string or the stop token that ends the output is part of it.
@@ -83,6 +84,8 @@ pub struct Shown {
     pub control: bool,
     /// Whether log-probabilities name tokens `token_id:N`, by their ids.
     pub ids: bool,
+    /// Whether the tokens themselves are said.
+    pub tokens: bool,
 }
 
 /// Whether the model's own end tokens end the output.
@@ -125,6 +128,9 @@ pub enum Delta {
         num_tokens: u32,
         /// For each of those tokens, if they were asked for.
         logprobs: Vec<TokenLogprobs>,
+        /// The tokens, if they were asked for; before the end also the stop token, which has no
+        /// text and is not among `num_tokens`.
+        tokens: Vec<TokenId>,
     },
 }
 

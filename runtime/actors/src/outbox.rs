@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use engine_contract::TokenId;
 use futures_core::Stream;
 use runtime_core::Tick;
 
@@ -41,6 +42,7 @@ struct Pipe {
     text: String,
     num_tokens: u32,
     logprobs: Vec<TokenLogprobs>,
+    tokens: Vec<TokenId>,
     /// What the log-probabilities take, about.
     logprob_bytes: usize,
     terminal: Terminal,
@@ -68,12 +70,14 @@ impl Inlet {
         text: &str,
         num_tokens: u32,
         logprobs: impl IntoIterator<Item = TokenLogprobs>,
+        tokens: &[TokenId],
         now: Tick,
     ) {
         let mut pipe = self.pipe.borrow_mut();
         assert!(matches!(pipe.terminal, Terminal::Owed), "nothing follows the end");
         pipe.text.push_str(text);
         pipe.num_tokens += num_tokens;
+        pipe.tokens.extend_from_slice(tokens);
         for token in logprobs {
             pipe.logprob_bytes += bytes_of(&token);
             pipe.logprobs.push(token);
@@ -95,7 +99,7 @@ impl Inlet {
     /// Whether the reader has left so much untaken that there may be no more.
     pub(crate) fn is_full(&self) -> bool {
         let pipe = self.pipe.borrow();
-        pipe.text.len() + pipe.logprob_bytes > BYTES_MAX
+        pipe.text.len() + pipe.logprob_bytes + size_of_val(pipe.tokens.as_slice()) > BYTES_MAX
     }
 
     /// Since when the reader has left something untaken.
@@ -133,13 +137,14 @@ impl Pipe {
     fn take(&mut self) -> Option<Delta> {
         let owed = matches!(self.terminal, Terminal::Owed);
         // Tokens without text are said before the end, so that counts add up.
-        if !self.text.is_empty() || (!owed && self.num_tokens > 0) {
+        if !self.text.is_empty() || (!owed && (self.num_tokens > 0 || !self.tokens.is_empty())) {
             self.untaken_since = if owed { None } else { self.untaken_since };
             let text = std::mem::take(&mut self.text);
             let num_tokens = std::mem::take(&mut self.num_tokens);
             let logprobs = std::mem::take(&mut self.logprobs);
+            let tokens = std::mem::take(&mut self.tokens);
             self.logprob_bytes = 0;
-            return Some(Delta::Text { text, num_tokens, logprobs });
+            return Some(Delta::Text { text, num_tokens, logprobs, tokens });
         }
         if owed || matches!(self.terminal, Terminal::Taken) {
             return None;
@@ -187,7 +192,8 @@ mod tests {
     }
 
     fn text(text: &str, num_tokens: u32) -> Poll<Option<Delta>> {
-        Poll::Ready(Some(Delta::Text { text: text.to_owned(), num_tokens, logprobs: Vec::new() }))
+        let (logprobs, tokens) = (Vec::new(), Vec::new());
+        Poll::Ready(Some(Delta::Text { text: text.to_owned(), num_tokens, logprobs, tokens }))
     }
 
     const END: Delta =
@@ -198,9 +204,9 @@ mod tests {
         let wakes = Arc::new(Count(AtomicUsize::new(0)));
         let (inlet, mut outlet) = outbox();
         assert_eq!(poll(&mut outlet, &wakes), Poll::Pending);
-        inlet.push("a", 1, None, Tick(10));
-        inlet.push("", 1, None, Tick(11));
-        inlet.push("bc", 2, None, Tick(12));
+        inlet.push("a", 1, None, &[], Tick(10));
+        inlet.push("", 1, None, &[], Tick(11));
+        inlet.push("bc", 2, None, &[], Tick(12));
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "one wake for all of it");
         assert_eq!(inlet.untaken_since(), Some(Tick(10)));
         assert_eq!(poll(&mut outlet, &wakes), text("abc", 4));
@@ -211,17 +217,17 @@ mod tests {
     #[test]
     fn what_lies_untaken_has_a_bound() {
         let (inlet, mut outlet) = outbox();
-        inlet.push(&"x".repeat(BYTES_MAX), 1, None, Tick(1));
+        inlet.push(&"x".repeat(BYTES_MAX), 1, None, &[], Tick(1));
         assert!(!inlet.is_full());
         let named = NamedLogprob { name: vec![b'x'], logprob: -1.0 };
         let token = TokenLogprobs { drawn: named.clone(), top: vec![named; 20] };
-        inlet.push("", 1, [token.clone()], Tick(1));
+        inlet.push("", 1, [token.clone()], &[], Tick(1));
         assert!(inlet.is_full());
         let wakes = Arc::new(Count(AtomicUsize::new(0)));
         assert!(poll(&mut outlet, &wakes).is_ready());
         assert!(!inlet.is_full(), "it was taken");
         for _ in 0..BYTES_MAX / bytes_of(&token) {
-            inlet.push("x", 1, [token.clone()], Tick(1));
+            inlet.push("x", 1, [token.clone()], &[], Tick(1));
         }
         assert!(inlet.is_full());
     }
@@ -230,7 +236,7 @@ mod tests {
     fn tokens_without_text_are_said_before_the_end() {
         let wakes = Arc::new(Count(AtomicUsize::new(0)));
         let (inlet, mut outlet) = outbox();
-        inlet.push("", 2, None, Tick(1));
+        inlet.push("", 2, None, &[], Tick(1));
         assert_eq!(poll(&mut outlet, &wakes), Poll::Pending, "nothing to show yet");
         inlet.end(END, Tick(2));
         inlet.end(Delta::Failed(Failure::Engine), Tick(3));
@@ -246,7 +252,7 @@ mod tests {
     fn an_inlet_that_vanishes_still_ends_the_pipe() {
         let wakes = Arc::new(Count(AtomicUsize::new(0)));
         let (inlet, mut outlet) = outbox();
-        inlet.push("a", 1, None, Tick(1));
+        inlet.push("a", 1, None, &[], Tick(1));
         drop(inlet);
         assert_eq!(poll(&mut outlet, &wakes), text("a", 1));
         let failed = Poll::Ready(Some(Delta::Failed(Failure::Engine)));

@@ -155,7 +155,8 @@ impl SessionActor {
         self.usage.output += num_taken;
         let named = tokens.iter().zip(logprobs).take(num_taken as usize);
         let named = named.map(|(token, logprobs)| self.transcript.name(*token, logprobs));
-        self.inlet.push(&self.text, num_taken, named, now);
+        let told = if self.shown.tokens { &tokens[..num_taken as usize] } else { &[] };
+        self.inlet.push(&self.text, num_taken, named, told, now);
         progress
     }
 
@@ -177,9 +178,9 @@ impl SessionActor {
     }
 
     fn hear_finish(&mut self, finish: Finish, now: Tick) {
-        let mut shown = None;
+        let mut last = None;
         if let Finish::StopToken(token) = finish {
-            shown = self.shown.stop.then_some(token);
+            last = Some(token);
             // It is not delivered, and counts.
             self.usage.output += 1;
             self.telemetry.requests.output_tokens.inc();
@@ -189,22 +190,23 @@ impl SessionActor {
             (Finish::StopToken(_), _) | (Finish::Length, Progress::Stopped) => FinishReason::Stop,
             (Finish::Length, Progress::More) => FinishReason::Length,
         };
-        self.finish_with(shown, finish, now);
+        self.finish_with(last, finish, now);
     }
 
-    /// Says what was held back, with the token that ended it where that is shown, and then the end.
+    /// Says what was held back, with the stop token where it is asked for, and then the end.
     fn finish_with(
         &mut self,
-        shown: Option<TokenId>,
+        last: Option<TokenId>,
         finish: impl FnOnce(Progress) -> FinishReason,
         now: Tick,
     ) {
         self.text.clear();
-        if let Some(token) = shown {
+        if let Some(token) = last.filter(|_| self.shown.stop) {
             self.transcript.push(token, &mut self.text);
         }
         let held_back = self.transcript.finish(&mut self.text);
-        self.inlet.push(&self.text, 0, None, now);
+        let told = last.filter(|_| self.shown.tokens);
+        self.inlet.push(&self.text, 0, None, told.as_slice(), now);
         self.finish(finish(held_back), now);
     }
 

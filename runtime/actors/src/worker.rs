@@ -46,7 +46,7 @@ struct Inner {
 /// Dropping it before its end was taken cancels the request; afterwards it does nothing.
 pub struct Generation {
     outlet: Outlet,
-    num_prompt: u32,
+    prompt: Arc<[TokenId]>,
     guard: CancelOnDrop,
 }
 
@@ -235,6 +235,7 @@ impl Inner {
     ) -> Result<Submitted, Refused> {
         let wires = self.handle.wires();
         let num_prompt = u32::try_from(request.prompt.len()).unwrap_or(u32::MAX);
+        let prompt = Arc::clone(&request.prompt);
         let (inlet, outlet) = outbox();
         let begun = Arc::clone(&bill.begun);
         let session = SessionActor::new(session::Parts {
@@ -255,7 +256,7 @@ impl Inner {
         .start();
         self.hub.do_send(Enter { id: request.id, session: session.clone() });
         let guard = CancelOnDrop { session, was_refused: false };
-        let generation = Generation { outlet, num_prompt, guard };
+        let generation = Generation { outlet, prompt, guard };
         let (answer, verdict) = oneshot::channel();
         let submitted = wires.clock.now();
         let submit = Submit { request, place, begun, called, submitted, verdict: answer };
@@ -288,10 +289,16 @@ impl Generation {
         refused
     }
 
-    /// Tokens of the prompt.
+    /// How many tokens the prompt has.
     #[must_use]
     pub fn prompt_tokens(&self) -> u32 {
-        self.num_prompt
+        u32::try_from(self.prompt.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The tokens of the prompt.
+    #[must_use]
+    pub fn prompt(&self) -> &[TokenId] {
+        &self.prompt
     }
 }
 

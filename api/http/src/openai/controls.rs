@@ -274,7 +274,7 @@ mod tests {
             "logit_bias": {"10": 0.5, "9": -100, "3": null},
             "add_special_tokens": false, "truncate_prompt_tokens": 7,
             "include_stop_str_in_output": true, "skip_special_tokens": false,
-            "return_tokens_as_token_ids": true,
+            "return_tokens_as_token_ids": true, "return_token_ids": true,
         }));
         let bias = |token, bias| Bias { token: TokenId(token), bias };
         let sampling = Sampling {
@@ -298,7 +298,7 @@ mod tests {
             stop_tokens: vec![TokenId(3)],
             ends: Ends::Ignore,
             encoding: Encoding { begins: false, kept: Kept::Last(7) },
-            shown: Shown { stop: true, control: true, ids: true },
+            shown: Shown { stop: true, control: true, ids: true, tokens: true },
             urgency: Urgency::default(),
         };
         assert_eq!(controls.unwrap(), expected);

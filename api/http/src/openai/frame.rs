@@ -4,13 +4,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use engine_contract::TokenId;
 use runtime::{FinishReason, ModelCard, TokenLogprobs};
 
 use super::controls::UsageChunk;
 use super::fields::Fields;
 use super::fold::Output;
 use super::usage::Usage;
-use super::{ApiError, Ignored, Ready, escape, finish};
+use super::{ApiError, Ignored, Ready, escape, finish, logprobs, tokens};
 use crate::request_id::mint;
 
 /// Changes when the same seed may give other tokens: with the server.
@@ -42,12 +43,17 @@ pub(crate) trait Wire: 'static {
         ignored: &mut Ignored,
     ) -> Result<Ready, ApiError>;
 
-    /// The choice of a chunk of text; both are JSON.
-    fn text(text: &str, logprobs: &str) -> String;
+    /// Whether the tokens of the prompt are a member of the choice, or else of the answer.
+    const PROMPT_IN_CHOICE: bool;
+
+    /// The choice of a chunk of text; all are JSON, and each of the `members` has a comma before
+    /// it.
+    fn text(text: &str, logprobs: &str, members: &str) -> String;
     /// The choice of the last chunk; `finish` is a plain word.
     fn finish(finish: &str) -> String;
-    /// The choice of a whole answer; `text` and `logprobs` are JSON and `finish` a plain word.
-    fn whole(text: &str, logprobs: &str, finish: &str) -> String;
+    /// The choice of a whole answer; `text`, `logprobs` and `members` are JSON as in
+    /// [`Self::text`], and `finish` is a plain word.
+    fn whole(text: &str, logprobs: &str, finish: &str, members: &str) -> String;
     /// Log-probabilities of tokens as JSON, null if there are none. `written` counts the characters
     /// of all tokens so far.
     fn logprobs(tokens: &[TokenLogprobs], written: &mut usize) -> String;
@@ -59,26 +65,40 @@ pub(crate) struct Frame {
     /// After the choices of every chunk but the one of usage.
     tail: &'static str,
     usage: UsageChunk,
+    /// The tokens of the prompt as JSON, if tokens are told.
+    prompt: Option<String>,
 }
 
 impl Frame {
-    /// The frame of a stream.
-    pub(crate) fn of_chunks<W: Wire>(model: &str, usage: UsageChunk) -> Self {
+    /// The frame of a stream; `prompt` are its tokens as JSON, if tokens are told.
+    pub(crate) fn of_chunks<W: Wire>(
+        model: &str,
+        usage: UsageChunk,
+        prompt: Option<String>,
+    ) -> Self {
         let tail = match usage {
             UsageChunk::Absent => "]}",
             UsageChunk::Last => r#"],"usage":null}"#,
         };
-        Self { head: head(W::ID, W::CHUNK, model), tail, usage }
+        Self { head: head(W::ID, W::CHUNK, model), tail, usage, prompt }
     }
 
     /// The chunk before any text.
     pub(crate) fn opening<W: Wire>(&self) -> Option<String> {
-        W::OPENING.map(|choice| self.chunk(choice))
+        let Some(prompt) = &self.prompt else { return W::OPENING.map(|choice| self.chunk(choice)) };
+        let members = prompt_member(prompt);
+        if W::PROMPT_IN_CHOICE {
+            let members = format!("{members}{}", tokens_member(&[]));
+            return Some(self.chunk(&W::text(r#""""#, logprobs::NONE, &members)));
+        }
+        let (end, tail) = self.tail.split_at(1);
+        W::OPENING.map(|choice| [self.head.as_str(), choice, end, &members, tail].concat())
     }
 
     /// A chunk of text; `logprobs` is JSON.
-    pub(crate) fn text<W: Wire>(&self, text: &str, logprobs: &str) -> String {
-        self.chunk(&W::text(&escape(text), logprobs))
+    pub(crate) fn text<W: Wire>(&self, text: &str, logprobs: &str, tokens: &[TokenId]) -> String {
+        let members = self.prompt.as_ref().map(|_| tokens_member(tokens)).unwrap_or_default();
+        self.chunk(&W::text(&escape(text), logprobs, &members))
     }
 
     /// The chunk that says why the output is complete.
@@ -101,12 +121,27 @@ impl Frame {
     }
 }
 
-/// A whole answer.
-pub(crate) fn whole<W: Wire>(model: &str, output: &Output) -> String {
+fn tokens_member(tokens: &[TokenId]) -> String {
+    format!(r#","token_ids":{}"#, tokens::list(tokens))
+}
+
+fn prompt_member(prompt: &str) -> String {
+    format!(r#","prompt_token_ids":{prompt}"#)
+}
+
+/// A whole answer; `prompt` are the prompt's tokens as JSON, if tokens are told.
+pub(crate) fn whole<W: Wire>(model: &str, output: &Output, prompt: Option<&str>) -> String {
     let logprobs = W::logprobs(&output.logprobs, &mut 0);
-    let choice = W::whole(&escape(&output.text), &logprobs, finish::word(output.finish));
+    let (mut in_choice, mut in_answer) = (String::new(), String::new());
+    if let Some(prompt) = prompt {
+        in_choice = tokens_member(&output.tokens);
+        let place = if W::PROMPT_IN_CHOICE { &mut in_choice } else { &mut in_answer };
+        place.push_str(&prompt_member(prompt));
+    }
+    let finish = finish::word(output.finish);
+    let choice = W::whole(&escape(&output.text), &logprobs, finish, &in_choice);
     let usage = Usage::from(output.usage).json();
-    format!(r#"{}{choice}],"usage":{usage}}}"#, head(W::ID, W::WHOLE, model))
+    format!(r#"{}{choice}],"usage":{usage}{in_answer}}}"#, head(W::ID, W::WHOLE, model))
 }
 
 fn head(id: &str, object: &str, model: &str) -> String {

@@ -88,6 +88,7 @@ async fn answer<W: Wire>(
     ignored: &Ignored,
 ) -> Result<HttpResponse, ApiError> {
     let access = Access::of(request);
+    let tells_tokens = ready.generate.shown.tokens;
     let generation = match edge.worker.generate(ready.generate).await {
         Ok(generation) => generation,
         // The state may have changed since the gate, which has the words for it.
@@ -98,15 +99,16 @@ async fn answer<W: Wire>(
         Err(refused) => return Err(ApiError::refused(&refused, W::PROMPT)),
     };
     access.admitted(generation.prompt_tokens());
+    let prompt = tells_tokens.then(|| tokens::list(generation.prompt()));
     let card = edge.handle.card();
     let mut response = match ready.delivery {
         Delivery::Whole => {
             let output = fold::fold(generation, &access).await.map_err(ApiError::failed)?;
-            let body = frame::whole::<W>(&card.id, &output);
+            let body = frame::whole::<W>(&card.id, &output, prompt.as_deref());
             HttpResponse::Ok().content_type("application/json").body(body)
         }
         Delivery::Stream(usage) => {
-            let frame = Frame::of_chunks::<W>(&card.id, usage);
+            let frame = Frame::of_chunks::<W>(&card.id, usage, prompt);
             sse::respond::<W>(generation, frame, access, edge.config.keep_alive_ms)
         }
     };

@@ -1,5 +1,6 @@
 //! Where prompts end and tokens begin, and the other way round, as a client says it.
 
+use engine_contract::TokenId;
 use runtime::{Encoding, Kept, Shown};
 
 use super::ApiError;
@@ -31,7 +32,14 @@ pub(crate) fn read_shown(fields: &mut Fields) -> Result<Shown, ApiError> {
         stop: read_flag(fields, "include_stop_str_in_output")?.unwrap_or(false),
         control: !read_flag(fields, "skip_special_tokens")?.unwrap_or(true),
         ids: read_flag(fields, "return_tokens_as_token_ids")?.unwrap_or(false),
+        tokens: read_flag(fields, "return_token_ids")?.unwrap_or(false),
     })
+}
+
+/// Tokens as JSON.
+pub(crate) fn list(tokens: &[TokenId]) -> String {
+    let ids: Vec<String> = tokens.iter().map(TokenId::to_string).collect();
+    format!("[{}]", ids.join(","))
 }
 
 fn read_flag(fields: &mut Fields, name: &str) -> Result<Option<bool>, ApiError> {

@@ -43,7 +43,6 @@ const SHARED: &[(&str, Off)] = &[
     ("prompt_embeds", Off::Never),
     ("prompt_logprobs", Off::Never),
     ("response_format", Off::TextFormat),
-    ("return_token_ids", Off::False),
     ("structured_outputs", Off::Never),
     ("typical_p", Off::Number(1.0)),
     ("use_beam_search", Off::False),

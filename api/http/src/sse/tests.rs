@@ -31,7 +31,8 @@ fn script(deltas: impl IntoIterator<Item = Delta>) -> Script {
 }
 
 fn text(text: &str) -> Delta {
-    Delta::Text { text: text.to_owned(), num_tokens: 1, logprobs: Vec::new() }
+    let (logprobs, tokens) = (Vec::new(), Vec::new());
+    Delta::Text { text: text.to_owned(), num_tokens: 1, logprobs, tokens }
 }
 
 const END: Delta =
@@ -39,7 +40,7 @@ const END: Delta =
 
 fn respond_to<W: Wire>(script: Script, usage: UsageChunk) -> (HttpResponse, Rc<Access>) {
     let access = Access::detached();
-    let frame = Frame::of_chunks::<W>("org/\"tiny\"", usage);
+    let frame = Frame::of_chunks::<W>("org/\"tiny\"", usage, None);
     (respond::<W>(script, frame, Rc::clone(&access), 15_000), access)
 }
 

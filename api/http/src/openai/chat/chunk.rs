@@ -6,10 +6,10 @@ pub(crate) const OPENING: &str = concat!(
     r#""logprobs":null,"finish_reason":null}"#
 );
 
-/// A piece of text and its log-probabilities, both JSON.
-pub(crate) fn text(text: &str, logprobs: &str) -> String {
+/// A piece of text and its log-probabilities, both JSON, and more members.
+pub(crate) fn text(text: &str, logprobs: &str, members: &str) -> String {
     let head = r#"{"index":0,"delta":{"content":"#;
-    [head, text, r#"},"logprobs":"#, logprobs, r#","finish_reason":null}"#].concat()
+    [head, text, r#"},"logprobs":"#, logprobs, r#","finish_reason":null"#, members, "}"].concat()
 }
 
 /// The end.

@@ -21,16 +21,18 @@ impl Wire for ChatWire {
     const PROMPT: &'static str = "messages";
     const OPENING: Option<&'static str> = Some(chunk::OPENING);
 
-    fn text(text: &str, logprobs: &str) -> String {
-        chunk::text(text, logprobs)
+    const PROMPT_IN_CHOICE: bool = false;
+
+    fn text(text: &str, logprobs: &str, members: &str) -> String {
+        chunk::text(text, logprobs, members)
     }
 
     fn finish(finish: &str) -> String {
         chunk::finish(finish)
     }
 
-    fn whole(text: &str, logprobs: &str, finish: &str) -> String {
-        response::choice(text, logprobs, finish)
+    fn whole(text: &str, logprobs: &str, finish: &str, members: &str) -> String {
+        response::choice(text, logprobs, finish, members)
     }
 
     fn logprobs(tokens: &[TokenLogprobs], _: &mut usize) -> String {

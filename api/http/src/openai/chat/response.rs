@@ -1,7 +1,8 @@
 //! The choice of a whole answer.
 
-/// `text` and `logprobs` are JSON.
-pub(crate) fn choice(text: &str, logprobs: &str, finish: &str) -> String {
+/// `text` and `logprobs` are JSON, and so are `members`, each with a comma before it.
+pub(crate) fn choice(text: &str, logprobs: &str, finish: &str, members: &str) -> String {
     let message = format!(r#"{{"role":"assistant","content":{text},"refusal":null}}"#);
-    format!(r#"{{"index":0,"message":{message},"logprobs":{logprobs},"finish_reason":"{finish}"}}"#)
+    let head = format!(r#"{{"index":0,"message":{message},"logprobs":{logprobs},"#);
+    format!(r#"{head}"finish_reason":"{finish}"{members}}}"#)
 }

@@ -20,16 +20,18 @@ impl Wire for CompletionWire {
     const PROMPT: &'static str = "prompt";
     const OPENING: Option<&'static str> = None;
 
-    fn text(text: &str, logprobs: &str) -> String {
-        chunk::text(text, logprobs)
+    const PROMPT_IN_CHOICE: bool = true;
+
+    fn text(text: &str, logprobs: &str, members: &str) -> String {
+        chunk::text(text, logprobs, members)
     }
 
     fn finish(finish: &str) -> String {
         chunk::finish(finish)
     }
 
-    fn whole(text: &str, logprobs: &str, finish: &str) -> String {
-        response::choice(text, logprobs, finish)
+    fn whole(text: &str, logprobs: &str, finish: &str, members: &str) -> String {
+        response::choice(text, logprobs, finish, members)
     }
 
     fn logprobs(tokens: &[TokenLogprobs], written: &mut usize) -> String {
