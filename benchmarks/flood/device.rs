@@ -17,7 +17,7 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn cpu() -> Self {
         let costs = CostModel::cpu();
-        Self { name: "2 CPU cores", costs, rows_max: 64, step_tokens_max: 256, itl_target_ms: 50 }
+        Self { name: "2 CPU cores", costs, rows_max: 64, step_tokens_max: 256, itl_target_ms: 20 }
     }
 
     pub(crate) fn h100() -> Self {
