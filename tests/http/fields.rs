@@ -156,7 +156,10 @@ fn a_chat_streams_tokens() {
 
 #[test]
 fn a_chat_is_answered_with_tokens() {
-    check(CHAT, &json!({"messages": messages(), "return_token_ids": true}), expect![[r#"
+    check(
+        CHAT,
+        &json!({"messages": messages(), "return_token_ids": true}),
+        expect![[r#"
         HTTP/1.1 200 OK\r\n
         connection: close\r\n
         content-length: 543\r\n
@@ -165,7 +168,8 @@ fn a_chat_is_answered_with_tokens() {
         x-request-id: mine-1\r\n
         \r\n
         {"id":"chatcmpl-ID","object":"chat.completion","created":TIME,"model":"fake","system_fingerprint":"antiphon-0.1.0","choices":[{"index":0,"message":{"role":"assistant","content":"Hé, you!","refusal":null},"logprobs":null,"finish_reason":"stop","token_ids":[72,195,169,44,32,121,111,117,33,257]}],"usage":{"prompt_tokens":21,"completion_tokens":10,"total_tokens":31,"prompt_tokens_details":{"cached_tokens":0}},"prompt_token_ids":[256,117,115,101,114,10,104,105,257,10,256,97,115,115,105,115,116,97,110,116,10]}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
