@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tests::bytes::CONTEXT;
 use tests::fake::says;
 
+use crate::client::request;
 use crate::harness::{MODEL, World};
 use crate::transcript::{CHAT, COMPLETIONS, check, messages};
 
@@ -69,6 +70,33 @@ fn of_a_long_prompt_the_last_tokens_count() {
     ] {
         assert_eq!(prompt_tokens(&world, COMPLETIONS, &fields), expected, "{fields}");
     }
+}
+
+#[test]
+fn fields_that_nobody_knows_are_refused_by_name_where_the_client_is_strict() {
+    let world = World::start();
+    let mut client = world.connect();
+    let known = json!({"model": MODEL, "messages": messages(), "max_tokens": 1});
+    let mut post = |strict: &str, body: &Value| {
+        let strict = format!("Host: test\r\nX-Antiphon-Strict: {strict}");
+        client.send(request(CHAT, &body.to_string()).replace("Host: test", &strict));
+        client.answer()
+    };
+    assert_eq!(post("true", &known).head.status, 200);
+    for (field, value, path) in [
+        ("zest", json!(1), "zest"),
+        ("a\u{202e}b", json!(1), "a\\u{202e}b"),
+        ("messages", json!([{"role": "user", "content": "hi", "name": "x"}]), "messages[0].name"),
+        ("chat_template_kwargs", json!({"colour": 1}), "chat_template_kwargs.colour"),
+    ] {
+        let mut body = known.clone();
+        body[field] = value;
+        let expected = (400, Some(path.to_owned()), "unknown_parameter".to_owned());
+        assert_eq!(post("true", &body).error(), expected, "{body}");
+        assert_eq!(post("false", &body).head.status, 200);
+    }
+    let expected = (400, Some("x-antiphon-strict".to_owned()), "invalid_value".to_owned());
+    assert_eq!(post("yes", &known).error(), expected);
 }
 
 /// The one choice of a whole answer.

@@ -103,6 +103,13 @@ impl ApiError {
         Self::bad_request("unsupported_parameter", message).about(param)
     }
 
+    /// A field that nobody knows, where the client wants to hear of it.
+    pub(crate) fn unknown_field(path: &str) -> Self {
+        let path = quote(path);
+        let message = format!("`{path}` is no field that this server knows; leave it out");
+        Self::bad_request("unknown_parameter", message).about(path)
+    }
+
     /// A list of several prompts.
     pub(crate) fn many_prompts(param: &str) -> Self {
         let message = format!(

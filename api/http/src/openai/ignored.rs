@@ -1,9 +1,15 @@
-//! Fields that nobody here knows: accepted, and named to the client in one header.
+//! Fields that nobody here knows: accepted, and named to the client in one header; or refused,
+//! where the client asks for that in another.
 
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::ApiError;
 
 /// The header that lists them.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-antiphon-ignored-fields");
+
+/// The header of a request whose unknown fields are to be refused.
+const STRICT: &str = "x-antiphon-strict";
 
 /// Most bytes of the list. What is beyond is told by a closing `...`.
 const BYTES_MAX: usize = 512;
@@ -14,11 +20,14 @@ const NAME_CHARS_MAX: usize = 64;
 pub(crate) struct Ignored {
     list: String,
     is_cut: bool,
+    /// The path of the first.
+    first: Option<String>,
 }
 
 impl Ignored {
     /// Adds a field. What could mean something in a header becomes `?`.
     pub(crate) fn add(&mut self, path: &str) {
+        self.first.get_or_insert_with(|| path.to_owned());
         if self.is_cut {
             return;
         }
@@ -31,6 +40,22 @@ impl Ignored {
         }
         self.list.push_str(separator);
         self.list.push_str(&name);
+    }
+
+    /// Refuses the first of them, if the head of the request asks for that.
+    ///
+    /// # Errors
+    /// There is one, or the header says neither `true` nor `false`.
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let is_strict = match headers.get(STRICT).map(HeaderValue::as_bytes) {
+            Some(b"true") => true,
+            Some(b"false") | None => false,
+            Some(_) => return Err(ApiError::invalid_value(STRICT, "true or false")),
+        };
+        match &self.first {
+            Some(path) if is_strict => Err(ApiError::unknown_field(path)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The header's value; `None` when nothing was ignored.

@@ -64,6 +64,7 @@ pub(crate) async fn create<W: Wire>(
     let mut ignored = Ignored::default();
     let card = edge.handle.card();
     let mut ready = W::read(fields, &card, edge.vocab(), &mut ignored)?;
+    ignored.check(request.headers())?;
     models::check_allowed(&caller, &card)?;
     let terms = &mut ready.generate.terms;
     terms.timeouts = terms.timeouts.or_sooner(timeouts);
