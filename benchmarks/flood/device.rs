@@ -1,5 +1,7 @@
 //! What the experiments run on.
 
+use std::collections::BTreeMap;
+
 use engine_sim::{CostModel, Sizes};
 use runtime::{Config, Limits};
 use simulation::{Order, Report, Setting, Slo, Trace, run};
@@ -33,7 +35,7 @@ impl Device {
     pub(crate) fn serve(&self, trace: &Trace, order: Order, itl_target_ms: u64) -> Report {
         let (limits, costs) = (self.limits(itl_target_ms), self.costs.clone());
         let slo = Slo { ttft_us: 1_000_000, itl_us: 100_000 };
-        run(trace, &Setting { limits, costs, order, slo })
+        run(trace, &Setting { limits, costs, order, slo, tenants: BTreeMap::new() })
     }
 
     fn limits(&self, itl_target_ms: u64) -> Limits {

@@ -12,5 +12,6 @@ pub mod trace;
 mod world;
 
 pub use report::{Quantiles, Report, TenantReport};
+pub use runtime_core::TenantId;
 pub use trace::{Trace, TraceError};
-pub use world::{Order, Setting, Slo, run};
+pub use world::{Order, Served, Setting, Slo, run};

@@ -120,7 +120,10 @@ impl Report {
                 itl_ms: Quantiles::of(itl),
             }
         };
-        let names = trace.tenants.iter().map(|(name, weight)| (name, *weight));
+        let names = trace.tenants.iter().map(|(name, weight)| {
+            let served = setting.tenants.get(name);
+            (name, served.map_or(*weight, |served| served.tenant.weight))
+        });
         let tenants: Vec<_> = names.zip(&sums).zip(&outcomes.itl).map(tenant).collect();
         let (mut ttft, mut itl) = (Histogram::default(), Histogram::default());
         sums.iter().for_each(|sums| ttft.merge(&sums.ttft));

@@ -27,6 +27,20 @@ pub struct Setting {
     pub order: Order,
     /// What a request must have had to count as well served.
     pub slo: Slo,
+    /// The terms of tenants, by name; who has none here has the trace's weight and no bounds.
+    /// Without meaning first in, first out.
+    pub tenants: BTreeMap<String, Served>,
+}
+
+/// How a tenant is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Its share and its bounds, whatever its id.
+    pub tenant: Tenant,
+    /// Longest that its requests may wait for their first step, in microseconds.
+    pub queue_us: Option<u64>,
+    /// Longest that they may take, in microseconds.
+    pub whole_us: Option<u64>,
 }
 
 /// In which order requests are served.
@@ -69,6 +83,8 @@ pub(crate) struct Outcomes {
 struct World<'a> {
     trace: &'a Trace,
     setting: &'a Setting,
+    /// By tenant of the trace.
+    served: Vec<Served>,
     scheduler: Scheduler,
     in_flight: VecDeque<Flight>,
     /// The next arrival.
@@ -105,11 +121,10 @@ impl<'a> World<'a> {
     fn new(trace: &'a Trace, setting: &'a Setting) -> Self {
         let limits = Limits { prefix_cache: PrefixCache::Off, ..setting.limits };
         let mut scheduler = Scheduler::new(limits);
+        let served = served(trace, setting);
         if setting.order == Order::Fair {
-            let weights = trace.tenants.iter().map(|&(_, weight)| weight);
-            let tenant = |(id, weight)| Tenant { weight, ..Tenant::unbounded(TenantId(id)) };
-            let table = Tenants::new((0..).zip(weights).map(tenant));
-            scheduler.set_tenants(&table.expect("a trace has tenants of right weights"));
+            let table = Tenants::new(served.iter().map(|served| served.tenant));
+            scheduler.set_tenants(&table.expect("tenants of right weights and bounds"));
         }
         let outcomes = Outcomes {
             records: vec![Record::default(); trace.arrivals.len()],
@@ -121,6 +136,7 @@ impl<'a> World<'a> {
         Self {
             trace,
             setting,
+            served,
             scheduler,
             in_flight: VecDeque::new(),
             next: 0,
@@ -157,9 +173,13 @@ impl<'a> World<'a> {
         let index = self.next;
         self.next += 1;
         let Arrival { tenant, prompt, output, .. } = self.trace.arrivals[index];
-        let tenant = match self.setting.order {
-            Order::Fair => TenantId(tenant),
-            Order::Fifo => TenantId::default(),
+        let Served { tenant, queue_us, whole_us } = self.served[tenant as usize];
+        let after = |us: Option<u64>| us.map(|us| Tick(now.saturating_add(us)));
+        let terms = Terms {
+            tenant: tenant.id,
+            queue_deadline: after(queue_us),
+            deadline: after(whole_us),
+            ..Terms::default()
         };
         let request = Request {
             id: RequestId(index as u64),
@@ -169,7 +189,7 @@ impl<'a> World<'a> {
             stop_tokens: Arc::new([]),
             sampling: Arc::clone(&self.sampling),
             salt: 0,
-            terms: Terms { tenant, ..Terms::default() },
+            terms,
         };
         if let Err(rejected) = self.scheduler.submit(request, Tick(now)) {
             *self.outcomes.refused.entry(reason(&rejected)).or_default() += 1;
@@ -207,6 +227,22 @@ impl<'a> World<'a> {
             record.has_finished |= matches!(update.end, Some(End::Finished(_)));
         }
     }
+}
+
+/// The terms of each of the trace's tenants.
+fn served(trace: &Trace, setting: &Setting) -> Vec<Served> {
+    let one = |(id, (name, weight)): (u32, &(String, u32))| {
+        let unbounded = Tenant { weight: *weight, ..Tenant::unbounded(TenantId(id)) };
+        let open = Served { tenant: unbounded, queue_us: None, whole_us: None };
+        match (setting.order, setting.tenants.get(name)) {
+            (Order::Fifo, _) => Served { tenant: Tenant::unbounded(TenantId::default()), ..open },
+            (Order::Fair, None) => open,
+            (Order::Fair, Some(served)) => {
+                Served { tenant: Tenant { id: TenantId(id), ..served.tenant }, ..*served }
+            }
+        }
+    };
+    (0..).zip(&trace.tenants).map(one).collect()
 }
 
 fn reason(rejected: &Rejected) -> &'static str {

@@ -1,12 +1,15 @@
 //! `antiphon simulate`: a trace of requests through the scheduler, in virtual time.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use engine_sim::{CostModel, Sizes};
-use simulation::{Order, Setting, Slo, Trace};
+use runtime::{Tenancy, Tenant, Timeouts};
+use simulation::{Order, Served, Setting, Slo, TenantId, Trace};
 
 use crate::cli::Simulate;
 use crate::config::compose::{Composed, compose};
@@ -18,7 +21,16 @@ pub(crate) fn run(options: &Simulate) -> Result<ExitCode> {
     let composed = compose(&config::load(&sources)?)?;
     let trace = Trace::read(&read(&options.trace)?);
     let trace = trace.with_context(|| options.trace.display().to_string())?;
-    let report = simulation::run(&trace, &setting(&composed, options)?);
+    let setting = setting(&composed, options)?;
+    if !setting.tenants.is_empty() {
+        let mut names = trace.tenants.iter().map(|(name, _)| name);
+        if let Some(unknown) = names.find(|name| !setting.tenants.contains_key(*name)) {
+            let known: Vec<_> = setting.tenants.keys().map(String::as_str).collect();
+            let known = known.join("`, `");
+            bail!("the trace has a tenant `{unknown}`, the configuration only `{known}`");
+        }
+    }
+    let report = simulation::run(&trace, &setting);
     let text = if options.json {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
@@ -46,7 +58,21 @@ fn setting(composed: &Composed, options: &Simulate) -> Result<Setting> {
     let micros = |ms: u32| u64::from(ms) * 1_000;
     let slo = Slo { ttft_us: micros(options.slo_ttft_ms), itl_us: micros(options.slo_itl_ms) };
     let order = if options.fifo { Order::Fifo } else { Order::Fair };
-    Ok(Setting { limits, costs, order, slo })
+    Ok(Setting { limits, costs, order, slo, tenants: tenants(&composed.tenancy) })
+}
+
+/// Who is served how. Rates a minute are not simulated.
+fn tenants(tenancy: &Tenancy) -> BTreeMap<String, Served> {
+    let micros = |timeout: Option<Duration>| {
+        timeout.map(|timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX))
+    };
+    let served = |(id, tenant): (u32, &Tenant)| {
+        let Timeouts { queue, whole } = tenant.timeouts;
+        let (queue_us, whole_us) = (micros(queue), micros(whole));
+        let served = Served { tenant: tenant.for_core(TenantId(id)), queue_us, whole_us };
+        (tenant.name.clone(), served)
+    };
+    (0..).zip(&tenancy.tenants).map(served).collect()
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -12,5 +12,6 @@ mod pypi;
 mod running;
 mod server;
 mod serving;
+mod simulate;
 mod streaming;
 mod tenants;

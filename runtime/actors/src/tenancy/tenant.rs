@@ -98,7 +98,8 @@ impl Tenant {
     }
 
     /// What the scheduler knows of it.
-    pub(super) fn for_core(&self, id: TenantId) -> runtime_core::Tenant {
+    #[must_use]
+    pub fn for_core(&self, id: TenantId) -> runtime_core::Tenant {
         runtime_core::Tenant {
             id,
             weight: self.weight,

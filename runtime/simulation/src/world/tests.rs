@@ -20,7 +20,7 @@ fn setting(order: Order) -> Setting {
         ageing_us: 1_000_000,
     };
     let slo = Slo { ttft_us: 1_000_000, itl_us: 100_000 };
-    Setting { limits, costs: CostModel::h100(), order, slo }
+    Setting { limits, costs: CostModel::h100(), order, slo, tenants: BTreeMap::new() }
 }
 
 const FLOOD: &str = "duration_s = 20\n\
@@ -58,4 +58,25 @@ fn who_is_refused_is_counted_by_reason() {
     let report = run(&trace, &setting(Order::Fair));
     assert_eq!(report.rejections, [("context_exceeded".to_owned(), 100)].into());
     assert_eq!(report.finished, 19);
+}
+
+#[test]
+fn a_tenant_s_bounds_and_deadlines_are_its_own() {
+    let trace = Trace::read(FLOOD).unwrap();
+    let bounded = |waiting_max, queue_us| {
+        let tenant = Tenant { waiting_max, ..Tenant::unbounded(TenantId::default()) };
+        let served = Served { tenant, queue_us, whole_us: None };
+        let tenants = BTreeMap::from([("loud".to_owned(), served)]);
+        run(&trace, &Setting { tenants, ..setting(Order::Fair) })
+    };
+    let finished = |report: &Report, name: &str| {
+        report.tenants.iter().find(|tenant| tenant.name == name).unwrap().finished
+    };
+    let all = bounded(u32::MAX, None);
+    assert_eq!((finished(&all, "loud"), finished(&all, "quiet")), (100, 19));
+    let few = bounded(10, None);
+    assert!(few.rejections["tenant_queue_full"] > 0 && finished(&few, "loud") < 100);
+    let brief = bounded(u32::MAX, Some(100_000));
+    assert!((1..100).contains(&finished(&brief, "loud")) && brief.rejections.is_empty());
+    assert_eq!((finished(&few, "quiet"), finished(&brief, "quiet")), (19, 19));
 }
