@@ -51,6 +51,18 @@ impl Job {
     }
 }
 
+/// Begins what a product gives.
+///
+/// # Panics
+/// If the widths of its operands are none that meet.
+pub(crate) fn begin((x, weight, bias): (&Buffer, &Matrix, Option<&Vector>), out: &mut Buffer) {
+    let Matrix { outputs, inputs, .. } = *weight;
+    assert_eq!(x.width(), inputs, "inputs of a product");
+    assert_eq!(out.width(), outputs, "outputs of a product");
+    assert!(bias.is_none_or(|bias| bias.length() == outputs), "a bias for each output");
+    out.begin(x.rows(), Element::F32);
+}
+
 /// How the rows of a product are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {

@@ -1,8 +1,8 @@
 //! `out = x weight^T + bias`, row by row.
 #![expect(unsafe_code, reason = "launches kernels")]
 
-use crate::buffer::{Buffer, Element, Vector};
-use crate::job::{Job, Products, Shape, slices};
+use crate::buffer::{Buffer, Vector};
+use crate::job::{Job, Products, Shape, begin, slices};
 use crate::matrix::Matrix;
 use crate::memory::Memory;
 use crate::module::Modules;
@@ -74,11 +74,8 @@ impl Linear {
         (x, weight, bias): (&Buffer, &Matrix, Option<&Vector>),
         out: &mut Buffer,
     ) {
-        let Matrix { outputs, inputs, .. } = *weight;
-        assert_eq!(x.width(), inputs, "inputs of a product");
-        assert_eq!(out.width(), outputs, "outputs of a product");
-        assert!(bias.is_none_or(|bias| bias.length() == outputs), "a bias for each output");
-        out.begin(x.rows(), Element::F32);
+        let inputs = weight.inputs;
+        begin((x, weight, bias), out);
         let shape = Shape::of(x.rows(), inputs, self.shared_bytes);
         for part in &weight.parts {
             let job = Job::of_rows(part, (x, weight, bias), out);

@@ -4,9 +4,9 @@
 
 use std::ops::RangeInclusive;
 
-use crate::buffer::{Buffer, Element, Vector};
+use crate::buffer::{Buffer, Vector};
 use crate::format::UNIT_OUTPUTS;
-use crate::job::{Instances, Job, slices};
+use crate::job::{Instances, Job, begin, slices};
 use crate::matrix::Matrix;
 use crate::module::Modules;
 use crate::queue::{Grid, Queue};
@@ -49,11 +49,8 @@ impl Sliced {
         (x, weight, bias): (&Buffer, &Matrix, Option<&Vector>),
         out: &mut Buffer,
     ) {
-        let Matrix { outputs, inputs, .. } = *weight;
-        assert_eq!(x.width(), inputs, "inputs of a product");
-        assert_eq!(out.width(), outputs, "outputs of a product");
-        assert!(bias.is_none_or(|bias| bias.length() == outputs), "a bias for each output");
-        out.begin(x.rows(), Element::F32);
+        let inputs = weight.inputs;
+        begin((x, weight, bias), out);
         for part in &weight.parts {
             let job = Job::of_rows(part, (x, weight, bias), out);
             let blocks = |tiles: usize| part.outputs.div_ceil(tiles * UNIT_OUTPUTS);
