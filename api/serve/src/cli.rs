@@ -119,8 +119,8 @@ pub(crate) struct Serve {
 /// Options of `antiphon simulate`.
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
-    /// Configuration file; `engine.costs` says what steps take, `[[tenants]]` who is served how, but
-    /// for rates a minute.
+    /// Configuration file: `engine.costs` says what steps take, `[[tenants]]` who is served how
+    /// (rates a minute do not count).
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The requests: a table (TIMESTAMP,ContextTokens,GeneratedTokens and maybe Tenant), or a
