@@ -5,19 +5,13 @@
 
 extern __shared__ __align__(1024) uint8_t room[];
 
-struct Gated {
-    Experts experts;  // outputs: those of gate, then those of up
-    bf16* out;        // [choices, outputs / 2]
-    int gelu;
-};
-
 // Units of each tile that go ahead: so few that three blocks fit beside each other.
 template <class Format>
 constexpr int AHEAD = Format::BYTES > 1024 ? 1 : 2;
 
 // A block computes sixteen outputs of gate and those of up that belong to them.
 template <class Format>
-__device__ __forceinline__ void gate_and_up(const Gated& p) {
+__device__ __forceinline__ void gate_and_up(const GatedExperts& p) {
     wait_for_previous();
     // What comes next may look at the routes from here on: they are older than this.
     release_next();
@@ -283,7 +277,7 @@ __device__ __forceinline__ void down_and_sum(const Summed& p) {
 // Grid: tiles of outputs; a block has as many warps as there is room for.
 #define ALL(NAME, FORMAT)                                                   \
     extern "C" __global__ void __launch_bounds__(256)                       \
-        expert_gated_##NAME(const __grid_constant__ Gated p) {              \
+        expert_gated_##NAME(const __grid_constant__ GatedExperts p) {       \
         gate_and_up<FORMAT>(p);                                             \
     }                                                                       \
     extern "C" __global__ void __launch_bounds__(512, 2)               \

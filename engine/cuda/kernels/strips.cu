@@ -4,12 +4,6 @@
 
 extern __shared__ __align__(128) uint8_t room[];
 
-struct Gated {
-    Experts experts;  // outputs: those of gate, then those of up
-    bf16* out;        // [choices, outputs / 2]
-    int gelu;
-};
-
 struct Plain {
     Experts experts;
     int each;   // strips of a warp
@@ -26,7 +20,7 @@ constexpr int AHEAD_OF_ONE = WIDE<Format> ? 3 : 6;
 
 // Two strips at a time: one of gate, and the one of up that belongs to it.
 template <class Format, int NT>
-__device__ __forceinline__ void gate_and_up(const Gated& p, const Job& job) {
+__device__ __forceinline__ void gate_and_up(const GatedExperts& p, const Job& job) {
     const int width = job.outputs / 2, strips = width / UNIT_OUTPUTS;
     Strips<Format, 2, NT, AHEAD_OF_TWO<Format, NT>> mine(job, strips, 1, strips);
     mine.start();
@@ -91,7 +85,7 @@ __device__ __forceinline__ bool find(const Experts& p, Job& job) {
 // Grid: groups of as many strips as a block has warps, or `each` times as many; tiles of choices.
 #define ALL(NAME, FORMAT)                                                           \
     extern "C" __global__ void __launch_bounds__(256, 2)                            \
-        strips_gated_##NAME(const __grid_constant__ Gated p) {                      \
+        strips_gated_##NAME(const __grid_constant__ GatedExperts p) {               \
         wait_for_previous();                                                        \
         /* What comes next may look at the routes now: they are older than this. */ \
         release_next();                                                             \

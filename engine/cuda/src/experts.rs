@@ -1,7 +1,7 @@
 //! Products of choices with their experts' weights, and the sum of a position's experts.
 #![expect(unsafe_code, reason = "launches kernels")]
 
-use engine_backend::{BackendError, ExpertInput, Tensor};
+use engine_backend::{Activation, BackendError, ExpertInput, Tensor};
 
 use crate::buffer::{Buffer, Element};
 use crate::job::{Job, Products, slice};
@@ -35,6 +35,15 @@ pub(crate) struct Product {
     pub(crate) tiles: u64,
     pub(crate) num_tiles: u64,
     pub(crate) expert_bytes: u64,
+}
+
+/// Gate and up of choices, with the activation.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Gated {
+    experts: Product,
+    out: u64,
+    gelu: i32,
 }
 
 /// The sum of every position's experts, asked for and done on the way of what comes after, if that
@@ -83,6 +92,23 @@ impl Experts {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.memory.bytes()).sum()
+    }
+}
+
+impl Gated {
+    /// `out[c] = activation(gate(x[position of c])) * up(x[position of c])`, to be launched.
+    pub(crate) fn begin(
+        (x, weight, part): (&Buffer, &Experts, &Part),
+        (routes, activation): (&Routes, Activation),
+        out: &mut Buffer,
+    ) -> Self {
+        assert_eq!(2 * out.width(), weight.outputs, "width of gate and up");
+        out.begin(routes.choices(), Element::Bf16);
+        Self {
+            experts: Product::new((x, ExpertInput::Positions), (weight, part), routes, 0),
+            out: out.pointer(),
+            gelu: i32::from(activation == Activation::Gelu),
+        }
     }
 }
 

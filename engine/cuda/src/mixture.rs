@@ -5,7 +5,7 @@
 use engine_backend::{Activation, ExpertInput};
 
 use crate::buffer::{Buffer, Element};
-use crate::experts::{Experts, Product};
+use crate::experts::{Experts, Gated, Product};
 use crate::format::UNIT_OUTPUTS;
 use crate::job::{Instances, Shape, slices};
 use crate::matrix::Part;
@@ -30,14 +30,6 @@ pub(crate) struct Mixtures {
     gated: Instances,
     sum: Instances,
     shared_bytes: usize,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Gated {
-    experts: Product,
-    out: u64,
-    gelu: i32,
 }
 
 #[derive(Clone, Copy)]
@@ -98,13 +90,7 @@ impl Mixtures {
         (routes, activation): (&Routes, Activation),
         out: &mut Buffer,
     ) {
-        assert_eq!(2 * out.width(), weight.outputs, "width of gate and up");
-        out.begin(routes.choices(), Element::Bf16);
-        let params = Gated {
-            experts: Product::new((x, ExpertInput::Positions), (weight, part), routes, 0),
-            out: out.pointer(),
-            gelu: i32::from(activation == Activation::Gelu),
-        };
+        let params = Gated::begin((x, weight, part), (routes, activation), out);
         let blocks = (out.width() / UNIT_OUTPUTS, routes.tiles_max());
         let shared = gated_bytes(weight.inputs, routes);
         let grid = Grid { shared, ..Grid::new(blocks, 32 * slices(weight.inputs)) };

@@ -5,7 +5,7 @@
 use engine_backend::{Activation, ExpertInput};
 
 use crate::buffer::{Buffer, Element};
-use crate::experts::{Experts, Product};
+use crate::experts::{Experts, Gated, Product};
 use crate::format::{Format, UNIT_OUTPUTS};
 use crate::job::Instances;
 use crate::module::Modules;
@@ -28,14 +28,6 @@ pub(crate) struct Strips {
     gated: Instances,
     plain: Instances,
     shared_bytes: usize,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Gated {
-    experts: Product,
-    out: u64,
-    gelu: i32,
 }
 
 #[derive(Clone, Copy)]
@@ -83,14 +75,8 @@ impl Strips {
         (routes, activation): (&Routes, Activation),
         out: &mut Buffer,
     ) {
-        assert_eq!(2 * out.width(), weight.outputs, "width of gate and up");
-        out.begin(routes.choices(), Element::Bf16);
         let part = &weight.parts[0];
-        let params = Gated {
-            experts: Product::new((x, ExpertInput::Positions), (weight, part), routes, 0),
-            out: out.pointer(),
-            gelu: i32::from(activation == Activation::Gelu),
-        };
+        let params = Gated::begin((x, weight, part), (routes, activation), out);
         let blocks = (out.width() / UNIT_OUTPUTS).div_ceil(WARPS);
         let shared = Self::bytes(weight, routes);
         let grid = Grid { shared, ..Grid::new((blocks, routes.tiles_max()), 32 * WARPS) };

@@ -18,3 +18,10 @@ struct Experts {
         return of;
     }
 };
+
+// Gate and up of choices, with the activation.
+struct GatedExperts {
+    Experts experts;  // outputs: those of gate, then those of up
+    bf16* out;        // [choices, outputs / 2]
+    int gelu;
+};

@@ -141,6 +141,19 @@ __device__ __forceinline__ void store(const Job& job, int tile, const Sums& sums
     }
 }
 
+// A unit of the slice, of weights that lie in device memory; nothing beyond its end.
+template <class Format, int TILES>
+__device__ __forceinline__ void fetch_units(const Slice& slice,
+                                            const uint8_t* const (&weights)[TILES], int unit,
+                                            typename Format::Unit (&to)[TILES]) {
+    if (unit < slice.end) {
+#pragma unroll
+        for (int t = 0; t < TILES; ++t) {
+            to[t] = Format::template load<false>(weights[t] + unit * Format::BYTES, slice.lane);
+        }
+    }
+}
+
 // A product of rows with one tile, which lies in shared memory as a whole, then the rows, then the
 // sums. The tile is of a weight that no kernel writes. With NORM, the rows are normed on the way, by a
 // block as a `HalfNorm` wants it.
@@ -218,7 +231,7 @@ struct Streamed {
         }
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
-            fetch(slice, weights, slice.begin + i, ahead[i]);
+            fetch_units<Format>(slice, weights, slice.begin + i, ahead[i]);
         }
         if (EARLY) {
             wait_for_previous();
@@ -235,7 +248,7 @@ struct Streamed {
             for (int i = 0; i < AHEAD; ++i) {
                 if (at + i < slice.end) {
                     add_units<Format, TILES>(ahead[i], inputs + (at + i) * UNIT_INPUTS, sum);
-                    fetch(slice, weights, at + AHEAD + i, ahead[i]);
+                    fetch_units<Format>(slice, weights, at + AHEAD + i, ahead[i]);
                 }
             }
         }
@@ -246,16 +259,5 @@ struct Streamed {
         }
         __syncthreads();
         return sums;
-    }
-
-    static __device__ __forceinline__ void fetch(const Slice& slice,
-                                                 const uint8_t* const (&weights)[TILES], int unit,
-                                                 Unit (&to)[TILES]) {
-        if (unit < slice.end) {
-#pragma unroll
-            for (int t = 0; t < TILES; ++t) {
-                to[t] = Format::template load<false>(weights[t] + unit * Format::BYTES, slice.lane);
-            }
-        }
     }
 };

@@ -26,7 +26,7 @@ struct Sliced {
         }
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
-            fetch(slice, weights, slice.begin + i, ahead[i]);
+            fetch_units<Format>(slice, weights, slice.begin + i, ahead[i]);
         }
         wait_for_previous();
         const Rows rows(room, slice.units);
@@ -42,7 +42,7 @@ struct Sliced {
             for (int i = 0; i < AHEAD; ++i) {
                 if (at + i < slice.end) {
                     Strip::add(ahead[i], inputs, (at + i) * UNIT_INPUTS, sum);
-                    fetch(slice, weights, at + AHEAD + i, ahead[i]);
+                    fetch_units<Format>(slice, weights, at + AHEAD + i, ahead[i]);
                 }
             }
         }
@@ -57,17 +57,6 @@ struct Sliced {
                 total += sums[(of * ROWS + row) * PITCH + output];
             }
             job.store(row, blockIdx.x * OUTPUTS + output, total);
-        }
-    }
-
-    static __device__ __forceinline__ void fetch(const Slice& slice,
-                                                 const uint8_t* const (&weights)[TILES], int unit,
-                                                 Unit (&to)[TILES]) {
-        if (unit < slice.end) {
-#pragma unroll
-            for (int t = 0; t < TILES; ++t) {
-                to[t] = Format::template load<false>(weights[t] + unit * Format::BYTES, slice.lane);
-            }
         }
     }
 
