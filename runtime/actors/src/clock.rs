@@ -22,7 +22,7 @@ impl Clock {
     /// This moment.
     pub(crate) fn now(self) -> Tick {
         // 2^64 microseconds are half a million years.
-        Tick(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Tick(micros(self.origin.elapsed()))
     }
 }
 
@@ -31,8 +31,9 @@ pub(crate) fn between(from: Tick, to: Tick) -> Duration {
     Duration::from_micros(to.0.saturating_sub(from.0))
 }
 
-/// Whole microseconds.
-pub(crate) fn micros(duration: Duration) -> u64 {
+/// Whole microseconds; as many as there are numbers for, if it is longer.
+#[must_use]
+pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use engine_contract::Executor;
 
+pub use clock::micros;
 pub use config::{Config, ConfigError, FailurePolicy};
 pub use generate::{
     Delta, Encoding, Ends, Failure, FinishReason, Generate, Kept, NamedLogprob, Prompt, RateLimit,

@@ -125,6 +125,22 @@ pub enum CancelCause {
 }
 
 impl Rejected {
+    /// One word for it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ContextExceeded { .. } => "context_exceeded",
+            Self::DeadlinePassed => "deadline_passed",
+            Self::Draining => "draining",
+            Self::EmptyPrompt => "empty_prompt",
+            Self::ExceedsCache { .. } => "exceeds_cache",
+            Self::ExceedsShare { .. } => "exceeds_share",
+            Self::QueueFull { .. } => "queue_full",
+            Self::TenantQueueFull { .. } => "tenant_queue_full",
+            Self::UnknownTenant(_) => "unknown_tenant",
+        }
+    }
+
     /// When there will be room for the request, in microseconds from now, as far as the pace of the
     /// last seconds tells; `None` if it does not, or if waiting does not help.
     #[must_use]

@@ -73,7 +73,11 @@ impl Tenant {
         }
     }
 
-    fn check(&self) -> Result<(), TenantError> {
+    /// Checks its numbers.
+    ///
+    /// # Errors
+    /// The first [`TenantError::OutOfRange`].
+    pub fn check(&self) -> Result<(), TenantError> {
         let tenant = self.id;
         let check = |key, value: u64, range: RangeInclusive<u64>, expected| {
             let is_right = range.contains(&value);

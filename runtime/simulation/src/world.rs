@@ -7,8 +7,8 @@ use std::time::Duration;
 use engine_contract::{Outcome, Sampled, Sampling, StepOutput, StepPlan, TokenId};
 use engine_sim::CostModel;
 use runtime_core::{
-    End, Limits, PrefixCache, Rejected, Request, RequestId, Scheduler, Tenant, TenantId, Tenants,
-    Terms, Tick, Updates,
+    End, Limits, PrefixCache, Request, RequestId, Scheduler, Tenant, TenantId, Tenants, Terms,
+    Tick, Updates,
 };
 
 use crate::Trace;
@@ -192,7 +192,7 @@ impl<'a> World<'a> {
             terms,
         };
         if let Err(rejected) = self.scheduler.submit(request, Tick(now)) {
-            *self.outcomes.refused.entry(reason(&rejected)).or_default() += 1;
+            *self.outcomes.refused.entry(rejected.name()).or_default() += 1;
         }
     }
 
@@ -243,20 +243,6 @@ fn served(trace: &Trace, setting: &Setting) -> Vec<Served> {
         }
     };
     (0..).zip(&trace.tenants).map(one).collect()
-}
-
-fn reason(rejected: &Rejected) -> &'static str {
-    match rejected {
-        Rejected::ContextExceeded { .. } => "context_exceeded",
-        Rejected::DeadlinePassed => "deadline_passed",
-        Rejected::Draining => "draining",
-        Rejected::EmptyPrompt => "empty_prompt",
-        Rejected::ExceedsCache { .. } => "exceeds_cache",
-        Rejected::ExceedsShare { .. } => "exceeds_share",
-        Rejected::QueueFull { .. } => "queue_full",
-        Rejected::TenantQueueFull { .. } => "tenant_queue_full",
-        Rejected::UnknownTenant(_) => "unknown_tenant",
-    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use engine_sim::{CostModel, Sizes};
-use runtime::{Tenancy, Tenant, Timeouts};
+use runtime::{Tenancy, Tenant, Timeouts, micros};
 use simulation::{Order, Served, Setting, Slo, TenantId, Trace};
 
 use crate::cli::Simulate;
@@ -55,20 +54,17 @@ fn setting(composed: &Composed, options: &Simulate) -> Result<Setting> {
         step_tokens_max: engine.step_tokens_max,
     };
     let limits = composed.runtime.limits(&sizes.info(&costs));
-    let micros = |ms: u32| u64::from(ms) * 1_000;
-    let slo = Slo { ttft_us: micros(options.slo_ttft_ms), itl_us: micros(options.slo_itl_ms) };
+    let us = |ms: u32| u64::from(ms) * 1_000;
+    let slo = Slo { ttft_us: us(options.slo_ttft_ms), itl_us: us(options.slo_itl_ms) };
     let order = if options.fifo { Order::Fifo } else { Order::Fair };
     Ok(Setting { limits, costs, order, slo, tenants: tenants(&composed.tenancy) })
 }
 
 /// Who is served how. Rates a minute are not simulated.
 fn tenants(tenancy: &Tenancy) -> BTreeMap<String, Served> {
-    let micros = |timeout: Option<Duration>| {
-        timeout.map(|timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX))
-    };
     let served = |(id, tenant): (u32, &Tenant)| {
         let Timeouts { queue, whole } = tenant.timeouts;
-        let (queue_us, whole_us) = (micros(queue), micros(whole));
+        let (queue_us, whole_us) = (queue.map(micros), whole.map(micros));
         let served = Served { tenant: tenant.for_core(TenantId(id)), queue_us, whole_us };
         (tenant.name.clone(), served)
     };

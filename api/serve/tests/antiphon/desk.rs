@@ -29,6 +29,14 @@ impl Desk {
         desk.set("PATH", &bin)
     }
 
+    /// The same, where an engine and a server take little of the machine.
+    pub(crate) fn small() -> Self {
+        Self::bare()
+            .set("ANTIPHON__ENGINE__THREADS", "1")
+            .set("ANTIPHON__ENGINE__KV_BYTES_MAX", "134217728")
+            .set("ANTIPHON__HTTP__WORKERS", "1")
+    }
+
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self

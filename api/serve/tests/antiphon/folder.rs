@@ -140,16 +140,9 @@ fn names(safetensors: &[u8]) -> Vec<String> {
     header.into_iter().map(|(name, _)| name).collect()
 }
 
-fn desk() -> Desk {
-    Desk::bare()
-        .set("ANTIPHON__ENGINE__THREADS", "1")
-        .set("ANTIPHON__ENGINE__KV_BYTES_MAX", "134217728")
-        .set("ANTIPHON__HTTP__WORKERS", "1")
-}
-
 /// A desk with a folder `tiny` on it.
 fn desk_with_folder() -> Desk {
-    let desk = desk();
+    let desk = Desk::small();
     fs::create_dir(desk.path("tiny")).unwrap();
     for (name, bytes) in files() {
         desk.write(&format!("tiny/{name}"), bytes);
@@ -238,7 +231,7 @@ fn a_tokenizer_that_belongs_to_another_model_is_refused() {
 #[test]
 fn a_folder_of_a_repository_is_fetched_once() {
     let hub = hub();
-    let desk = desk().set("HF_ENDPOINT", &hub.address);
+    let desk = Desk::small().set("HF_ENDPOINT", &hub.address);
     let pull = desk.run(&["pull", "hf:org/tiny"]);
     assert_eq!(pull.out, "DESK/.cache/antiphon/models/hf/org/tiny\n", "{pull:?}");
     let kept: Vec<_> = desk
@@ -268,7 +261,7 @@ fn a_folder_of_a_repository_is_fetched_once() {
 #[test]
 fn an_interrupted_folder_is_continued() {
     let hub = hub();
-    let desk = desk().set("HF_ENDPOINT", &hub.address);
+    let desk = Desk::small().set("HF_ENDPOINT", &hub.address);
     assert_eq!(desk.run(&["pull", "hf:org/tiny"]).code, Some(0));
     // The configuration is fetched last: without it the folder is not complete.
     let root = desk.path(".cache/antiphon/models/hf/org/tiny");
@@ -294,7 +287,7 @@ fn an_interrupted_folder_is_continued() {
 
 #[test]
 fn weights_that_nobody_trained_are_served() {
-    let desk = desk();
+    let desk = Desk::small();
     desk.write("config.json", config().to_string());
     let inspected = desk.run(&["inspect", "random:config.json:Q8_0@7"]);
     assert!(inspected.out.contains("\nformat          random Q8_0, seed 7\n"), "{inspected:?}");

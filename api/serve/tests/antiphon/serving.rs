@@ -11,10 +11,7 @@ use crate::running::Running;
 
 /// A desk with a model on it.
 fn desk() -> Desk {
-    let desk = Desk::bare()
-        .set("ANTIPHON__ENGINE__THREADS", "1")
-        .set("ANTIPHON__ENGINE__KV_BYTES_MAX", "134217728")
-        .set("ANTIPHON__HTTP__WORKERS", "1");
+    let desk = Desk::small();
     desk.write("tiny.gguf", tiny());
     desk
 }

@@ -20,10 +20,7 @@ fn key(desk: &Desk) -> (String, String) {
 }
 
 fn desk() -> Desk {
-    let desk = Desk::bare()
-        .set("ANTIPHON__ENGINE__THREADS", "1")
-        .set("ANTIPHON__ENGINE__KV_BYTES_MAX", "134217728")
-        .set("ANTIPHON__HTTP__WORKERS", "1");
+    let desk = Desk::small();
     desk.write("tiny.gguf", tiny());
     desk
 }

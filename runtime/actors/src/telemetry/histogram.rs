@@ -8,6 +8,8 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
+use crate::clock::micros;
+
 /// Counts observations by bucket. Values are whole numbers of `1 / scale`; copies share their
 /// counts.
 ///
@@ -46,7 +48,7 @@ impl Histogram {
 
     /// Counts one duration.
     pub(crate) fn observe_duration(&self, duration: Duration) {
-        self.observe(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        self.observe(micros(duration));
     }
 
     /// Counts one value.

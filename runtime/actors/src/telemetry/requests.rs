@@ -4,7 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use runtime_core::{CancelCause, Rejected};
+use runtime_core::CancelCause;
 
 use super::histogram::Histogram;
 use crate::{Failure, FinishReason, RateLimit, Refused};
@@ -144,15 +144,7 @@ pub(super) const fn reason(refused: &Refused) -> &'static str {
         Refused::NoChatTemplate => "no_chat_template",
         Refused::RateLimited { limit: RateLimit::Requests, .. } => "requests_per_minute",
         Refused::RateLimited { limit: RateLimit::Tokens, .. } => "tokens_per_minute",
-        Refused::Rejected(Rejected::ContextExceeded { .. }) => "context_exceeded",
-        Refused::Rejected(Rejected::DeadlinePassed) => "deadline_passed",
-        Refused::Rejected(Rejected::Draining) => "draining",
-        Refused::Rejected(Rejected::EmptyPrompt) => "empty_prompt",
-        Refused::Rejected(Rejected::ExceedsCache { .. }) => "exceeds_cache",
-        Refused::Rejected(Rejected::ExceedsShare { .. }) => "exceeds_share",
-        Refused::Rejected(Rejected::QueueFull { .. }) => "queue_full",
-        Refused::Rejected(Rejected::TenantQueueFull { .. }) => "tenant_queue_full",
-        Refused::Rejected(Rejected::UnknownTenant(_)) => "unknown_tenant",
+        Refused::Rejected(rejected) => rejected.name(),
         Refused::Template(_) => "template",
         Refused::Unavailable => "unavailable",
         Refused::UnknownCaller => "unknown_caller",

@@ -19,20 +19,17 @@ pub struct TenancyChanges {
 
 impl TenancyChanges {
     pub(super) fn between(old: &Tenancy, new: &Tenancy) -> Self {
-        let named = |tenancy: &Tenancy, name: &str| {
-            tenancy.tenants.iter().find(|tenant| tenant.name == name).cloned()
-        };
         let mut changes = Self::default();
         for tenant in &new.tenants {
-            match named(old, &tenant.name) {
+            match old.tenant(&tenant.name) {
                 None => changes.added.push((tenant.name.clone(), tenant.key_hashes.len())),
-                Some(before) if before != *tenant => {
-                    changes.changed.push((tenant.name.clone(), differences(&before, tenant)));
+                Some(before) if before != tenant => {
+                    changes.changed.push((tenant.name.clone(), differences(before, tenant)));
                 }
                 Some(_) => {}
             }
         }
-        let gone = old.tenants.iter().filter(|tenant| named(new, &tenant.name).is_none());
+        let gone = old.tenants.iter().filter(|tenant| new.tenant(&tenant.name).is_none());
         changes.removed = gone.map(|tenant| tenant.name.clone()).collect();
         let (before, after) = (&old.admin_key_hashes, &new.admin_key_hashes);
         changes.admin_keys = (before != after).then_some((before.len(), after.len()));

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU64;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use runtime_core::{Priority, TenantId};
+use runtime_core::{Priority, TenantError, TenantId};
 
 use super::key::KeyHash;
 
@@ -120,18 +119,10 @@ impl Tenant {
             );
             return Err(("name", problem));
         }
-        let in_range = |key, value: u64, range: RangeInclusive<u64>, expected| {
-            if range.contains(&value) {
-                return Ok(());
-            }
-            Err((key, format!("is {value}; it must be {expected}")))
-        };
-        let (count, says) = (1..=u64::MAX, "at least 1");
-        in_range("weight", self.weight.into(), 1..=WEIGHT_MAX, "from 1 to 1000000")?;
-        in_range("running_max", self.running_max.into(), count.clone(), says)?;
-        in_range("waiting_max", self.waiting_max.into(), count.clone(), says)?;
-        in_range("waiting_tokens_max", self.waiting_tokens_max, count, says)?;
-        in_range("kv_per_mille", self.kv_per_mille.into(), 1..=1_000, "from 1 to 1000")?;
+        let ranges = self.for_core(TenantId::default()).check();
+        if let Err(TenantError::OutOfRange { key, value, expected, .. }) = ranges {
+            return Err((key, format!("is {value}; it must be {expected}")));
+        }
         if self.key_hashes.is_empty() && !self.anonymous {
             let problem = "is empty, so that nobody could be this tenant; `antiphon key` makes a \
                            key and its hash, or `anonymous = true` takes requests without a key";
@@ -158,6 +149,11 @@ impl Tenancy {
         }
         self.check_names()?;
         self.check_keys()
+    }
+
+    /// The tenant of this name.
+    pub(super) fn tenant(&self, name: &str) -> Option<&Tenant> {
+        self.tenants.iter().find(|tenant| tenant.name == name)
     }
 
     fn check_names(&self) -> Result<(), TenancyError> {
@@ -222,7 +218,6 @@ impl fmt::Display for Rates {
 }
 
 const NAME_CHARS_MAX: usize = 64;
-const WEIGHT_MAX: u64 = 1_000_000;
 /// Each has its own series of every metric.
 const TENANTS_MAX: usize = 1_000;
 /// Every request's key is compared with every one of them, within a tenth of a millisecond.

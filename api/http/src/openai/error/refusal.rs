@@ -2,7 +2,7 @@
 //! output is not complete.
 
 use actix_web::http::StatusCode;
-use runtime::{Failure, QueueBound, RateLimit, Refused, Rejected};
+use runtime::{Failure, QueueBound, RateLimit, Refused, Rejected, micros};
 
 use super::{ApiError, INVALID_REQUEST, RETRY_SOON, SERVER_ERROR, quote};
 
@@ -14,8 +14,7 @@ impl ApiError {
                 Self::bad_request("no_chat_template", refused.to_string()).about(prompt)
             }
             Refused::RateLimited { limit, retry_after, .. } => {
-                let seconds =
-                    whole_seconds(u64::try_from(retry_after.as_micros()).unwrap_or(u64::MAX));
+                let seconds = whole_seconds(micros(*retry_after));
                 Self::rate_limited(*limit, refused.to_string(), seconds)
             }
             Refused::Rejected(rejected) => Self::rejected(*rejected, prompt),
@@ -86,12 +85,8 @@ impl ApiError {
 
     /// A limit of the tenant's own is reached; `limited` is what it limits.
     fn rate_limited(limited: RateLimit, message: String, retry_after: u32) -> Self {
-        let kind = match limited {
-            RateLimit::Requests => "requests",
-            RateLimit::Tokens => "tokens",
-        };
         let status = StatusCode::TOO_MANY_REQUESTS;
-        let error = Self::new(status, kind, "rate_limit_exceeded", message);
+        let error = Self::new(status, limited.name(), "rate_limit_exceeded", message);
         Self { retry_after: Some(retry_after), ..error }
     }
 }
